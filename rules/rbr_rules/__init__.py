@@ -1,0 +1,1 @@
+"""The shipped policies: YAML rules, lexical cues, ranked completions and weights."""

@@ -1,0 +1,1 @@
+"""The Rule Based Rewards service."""

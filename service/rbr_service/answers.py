@@ -1,0 +1,83 @@
+"""From results to the bodies of the HTTP contract."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rbr_service import schemas
+from rbr_service.scorer import Result, Scorer
+
+
+def openrlhf(results: Sequence[Result], scorer: Scorer) -> schemas.OpenRLHFAnswer:
+    """OpenRLHF's answer: flat lists as long as its query."""
+    return schemas.OpenRLHFAnswer(
+        rewards=[r.reward for r in results],
+        scores=[r.score for r in results],
+        extra_logs=schemas.ExtraLogs(
+            rbr_reward=[r.rbr_reward for r in results],
+            rbr_base=[r.base_reward for r in results],
+            rbr_p_best=[r.score for r in results],
+            rbr_in_scope=[float(r.response_type is not None) for r in results],
+            rbr_label_mass_min=[r.label_mass_min for r in results],
+        ),
+        reward_version=scorer.reward_version,
+        accepted_mismatches=list(scorer.model.mismatches),
+    )
+
+
+def v1(ids: Sequence[str | int | None], results: Sequence[Result], scorer: Scorer) -> schemas.ScoreAnswer:
+    """Every term of every reward."""
+    return schemas.ScoreAnswer(
+        policy=scorer.policy.name,
+        versions=_versions(scorer),
+        reward_version=scorer.reward_version,
+        accepted_mismatches=list(scorer.model.mismatches),
+        results=[result(i, r) for i, r in zip(ids, results, strict=True)],
+    )
+
+
+def result(sample_id: str | int | None, r: Result) -> schemas.ResultOut:
+    """One sample's part of the answer."""
+    return schemas.ResultOut(
+        id=sample_id,
+        reward=r.reward,
+        base_reward=r.base_reward,
+        rbr_reward=r.rbr_reward,
+        score=r.score,
+        response_type=r.response_type,
+        class_probabilities=r.class_probabilities,
+        propositions={
+            name: schemas.VerdictOut(p=v.p, label_mass=v.label_mass) for name, v in r.verdicts.items()
+        },
+        contributions=r.contributions,
+    )
+
+
+def readiness(scorer: Scorer, *, ready: bool) -> schemas.Readiness:
+    """What the service scores with, and whether it can."""
+    return schemas.Readiness(
+        status="ready" if ready else "not_ready",
+        policy=scorer.policy.name,
+        versions=_versions(scorer),
+        reward_version=scorer.reward_version,
+        grader=scorer.grader.name,
+        grader_note=scorer.grader.note,
+        accepted_mismatches=list(scorer.model.mismatches),
+    )
+
+
+def policy(scorer: Scorer) -> schemas.PolicyAnswer:
+    """The policy in force with its identities and weights."""
+    kinds = scorer.policy.response_types
+    return schemas.PolicyAnswer(
+        policy=scorer.policy.name,
+        version=scorer.policy.version,
+        reward_version=scorer.reward_version,
+        question_hashes=scorer.policy.question_hashes,
+        response_type_hashes={name: kind.hash for name, kind in kinds.items()},
+        weights={name: given.weights for name, given in scorer.model.weights.response_types.items()},
+        content=scorer.policy.file.model_dump(),
+    )
+
+
+def _versions(scorer: Scorer) -> schemas.VersionsOut:
+    return schemas.VersionsOut(**asdict(scorer.versions))

@@ -1,0 +1,125 @@
+"""The ASGI application: routes, limits, metrics, and the one place where errors become answers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rbr_service.errors import RBRError
+from rbr_service.metrics import Measured
+from rbr_service.routes import router
+from rbr_service.state import State
+from rbr_service.work import ClientGoneError
+
+DESCRIPTION = """Rule Based Rewards as a service: send a completion, get its reward and every term
+of it. Trainers call `/score`; people read `/v1/score`."""
+CLIENT_GONE = 499  # nginx's number for it; nobody reads this answer, the metrics do
+
+
+def create_app(state: State) -> FastAPI:
+    """The app over a service state; starting it starts the grader."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await state.scorer.grader.start()
+        state.ready = True
+        try:
+            yield
+        finally:
+            state.ready = False
+            await state.scorer.grader.close()
+
+    app = FastAPIOffline(
+        title="Rule Based Rewards", description=DESCRIPTION, redoc_url=None, lifespan=lifespan
+    )
+    app.state.service = state
+    app.include_router(router(state))
+    _answer_errors(app, state)
+    paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json"}
+    app.add_middleware(BodyLimit, limit=state.settings.max_body_bytes)
+    app.add_middleware(Measured, metrics=state.metrics, routes=paths)
+    return app
+
+
+def _answer_errors(app: FastAPI, state: State) -> None:
+    def answer(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> JSONResponse:
+        state.metrics.failures.labels(code).inc()
+        error: dict[str, Any] = {"code": code, "message": _printable(message)}
+        if details:
+            error["details"] = {key: _printable(str(value)) for key, value in details.items()}
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        return JSONResponse({"error": error}, status, headers)
+
+    @app.exception_handler(RBRError)
+    async def typed(_: Request, error: RBRError) -> JSONResponse:
+        return answer(error.status, error.code, error.message, error.details)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return answer(
+                400,
+                "malformed_json",
+                f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}",
+            )
+        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        return answer(422, "invalid_request", f"{place}: {first['msg']}")
+
+    @app.exception_handler(StarletteHTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        codes = {
+            400: "malformed_json",
+            404: "not_found",
+            405: "method_not_allowed",
+            413: "too_large",
+        }
+        return answer(error.status_code, codes.get(error.status_code, "http_error"), str(error.detail))
+
+    @app.exception_handler(ClientGoneError)
+    async def gone(_: Request, __: ClientGoneError) -> JSONResponse:
+        return answer(CLIENT_GONE, "client_gone", "the client closed the connection")
+
+    @app.exception_handler(500)
+    async def bug(_: Request, __: Exception) -> JSONResponse:
+        return answer(500, "internal_error", "an internal error; the service's log has the traceback")
+
+
+def _printable(text: str) -> str:
+    """Safe to encode: what a caller sent may hold lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class BodyLimit:
+    """ASGI middleware: refuses a body over `limit` bytes, told or counted."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        """`limit` in bytes."""
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise HTTPException(
+                    413,
+                    f"the body is over {self._limit} bytes: send fewer samples at once "
+                    "or raise --max-body-bytes",
+                )
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,46 @@
+"""The optional API key, however the caller can send it."""
+
+import hmac
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from pydantic import SecretStr
+
+from rbr_service.errors import UnauthorizedError
+
+
+def key_check(api_key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that lets through callers with the key, or everybody where none is set.
+
+    The key may come as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password (or
+    user) of Basic authentication, which is what a URL http://user:KEY@host sends.
+    """
+    expected = api_key.get_secret_value().encode() if api_key else None
+
+    async def check(request: Request) -> None:
+        if expected is None:
+            return
+        offered = _offered(request.headers.get("authorization", ""), request.headers.get("x-api-key"))
+        # all are compared, each in constant time
+        if not any([hmac.compare_digest(key, expected) for key in offered]):
+            raise UnauthorizedError(
+                "the API key is missing or wrong: send it as Authorization: Bearer KEY, as X-API-Key, "
+                "or in the URL as http://user:KEY@host"
+            )
+
+    return check
+
+
+def _offered(authorization: str, header: str | None) -> list[bytes]:
+    keys = [header.encode()] if header else []
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        keys.append(value.strip().encode())
+    elif scheme.lower() == "basic":
+        try:
+            keys += b64decode(value.strip(), validate=True).split(b":", 1)
+        except (Base64Error, ValueError):
+            return keys
+    return keys

@@ -1,0 +1,46 @@
+"""`rbr`: serve, score, evaluate, fit, and look at policies.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+"""
+
+import sys
+
+import click
+
+from rbr_service.cli.evaluate import evaluate
+from rbr_service.cli.fit import fit
+from rbr_service.cli.policy import policy
+from rbr_service.cli.score import score
+from rbr_service.cli.serve import serve
+from rbr_service.errors import RBRError, RequestError, StartupError
+
+
+class Commands(click.Group):
+    """Turns the project's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except RBRError as error:
+            click.echo(f"rbr: {error.message}", err=True)
+            sys.exit(2 if isinstance(error, (StartupError, RequestError)) else 1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rule-based-rewards")
+def main() -> None:
+    r"""Rule Based Rewards: a written policy as a reward for reinforcement learning.
+
+    \b
+    First steps:
+      rbr policy check safety          is the policy sound?
+      rbr serve                        the reward endpoint, on http://127.0.0.1:8000
+      rbr score in.jsonl -o out.jsonl  the same rewards, for a file
+      rbr evaluate --gold gold.jsonl   how good is the grader?
+      rbr fit --policy safety          weights from ranked completions
+    """
+
+
+for command in (serve, score, evaluate, fit, policy):
+    main.add_command(command)

@@ -1,0 +1,172 @@
+"""`rbr fit`: weights from ranked completions."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rbr_service import rows
+from rbr_service.build import beside, fit_command, identity, make_grader, policy_path, weights_path
+from rbr_service.cli.options import read, settings_options
+from rbr_service.conversation import Conversation
+from rbr_service.errors import DataError, RequestError
+from rbr_service.graders.base import Grader, GradeRequest
+from rbr_service.labels import BaseReward, MessageIn, describe
+from rbr_service.rbr import fit as fitting
+from rbr_service.rbr.fit import Fit, RankedRow
+from rbr_service.rbr.model import TypeWeights, Weights
+from rbr_service.rbr.policy import Policy, ResponseType, load
+
+
+class RankedCompletion(BaseModel):
+    """A completion and the class it was written to be in."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    rank_class: str = Field(alias="class")
+    content: str
+    base_reward: BaseReward | None = None
+
+
+class RankedPrompt(BaseModel):
+    """One line of ranked data: a prompt and completions of different classes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    response_type: str
+    prompt: list[MessageIn]
+    completions: Annotated[list[RankedCompletion], Field(min_length=2)]
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Ranked completions. Default: POLICY.ranked.jsonl beside the policy.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Weights file. Default: POLICY.GRADER.json beside the policy.",
+)
+@settings_options(["policy", "grader", "base_reward"])
+def fit(data: Path | None, output: Path | None, config: Path | None, **flags: Any) -> None:
+    r"""Fit the weights of a policy on ranked completions.
+
+    \b
+    A line:  {"id": "7", "response_type": "hard_refusal", "prompt": [{"role": "user", "content": "..."}],
+              "completions": [{"class": "ideal", "content": "..."},
+                              {"class": "disallowed", "content": "..."}]}
+
+    With --base-reward given, every completion also holds its helpful-only "base_reward". The
+    weights file is bound to the policy, the grader and the base reward's source.
+    """
+    settings = read(config, flags)
+    path = policy_path(settings.policy)
+    policy = load(path)
+    data = data or beside(path, ".ranked.jsonl")
+    grader = make_grader(policy, path)
+    prompts = _read(data, policy, base_reward=settings.base_reward)
+    fits = asyncio.run(_fit(policy, grader, prompts))
+    weights = Weights(
+        policy=policy.name, grader=identity(grader), calibration="none", base_reward=settings.base_reward,
+        response_types={
+            name: TypeWeights(hash=policy.response_types[name].hash, weights=found.weights)
+            for name, found in fits.items()
+        },
+        origin=_origin(settings.policy, settings.base_reward, grader, data, fits),
+    )  # fmt: skip
+    output = output or weights_path(settings, grader, path)
+    output.write_text(json.dumps(weights.model_dump(), indent=1) + "\n")
+    for name, found in fits.items():
+        click.echo(
+            f"{name:20} {found.pairs:6} pairs   loss {found.loss:.4f}   ranked wrongly {found.error:.2%}"
+        )
+    click.echo(f"{output}: written")
+
+
+def _read(data: Path, policy: Policy, *, base_reward: str) -> list[RankedPrompt]:
+    prompts = []
+    for number, row in rows.read(data):
+        try:
+            if isinstance(row, RequestError):
+                raise row
+            prompt = RankedPrompt.model_validate(row)
+            kind = policy.resolve(prompt.response_type)
+        except ValidationError as error:
+            raise DataError(f"{data}:{number}: {describe(error)}") from error
+        except RequestError as error:
+            raise DataError(f"{data}:{number}: {error.message}") from error
+        if kind is None:
+            raise DataError(f"{data}:{number}: {prompt.response_type!r} is out of the policy's scope")
+        for completion in prompt.completions:
+            if completion.rank_class not in kind.classes:
+                raise DataError(
+                    f"{data}:{number}: {completion.rank_class!r} is not a class of {kind.name!r}: "
+                    + ", ".join(kind.classes)
+                )
+            if (completion.base_reward is None) != (base_reward == "none"):
+                raise DataError(
+                    f"{data}:{number}: --base-reward {base_reward} and the completions' base_reward "
+                    "do not agree"
+                )
+        prompts.append(prompt)
+    return prompts
+
+
+async def _fit(policy: Policy, grader: Grader, prompts: list[RankedPrompt]) -> dict[str, Fit]:
+    await grader.start()
+    try:
+        return {
+            name: fitting.fit(kind, await _rows(policy, kind, grader, prompts))
+            for name, kind in policy.response_types.items()
+        }
+    finally:
+        await grader.close()
+
+
+async def _rows(
+    policy: Policy, kind: ResponseType, grader: Grader, prompts: list[RankedPrompt]
+) -> list[RankedRow]:
+    asked, facts = [], []
+    for number, prompt in enumerate(prompts):
+        resolved = policy.resolve(prompt.response_type)
+        if resolved is None or resolved.name != kind.name:
+            continue
+        turns = tuple(message.message() for message in prompt.prompt)
+        for completion in prompt.completions:
+            asked.append(GradeRequest(Conversation(turns, completion.content.strip()), kind.propositions))
+            facts.append(
+                (
+                    str(number),
+                    kind.classes.index(completion.rank_class),
+                    completion.base_reward or 0.0,
+                )
+            )
+    answers = await grader.grade(asked)
+    return [
+        RankedRow(group, rank, np.array([v.p for v in verdicts]), base)
+        for (group, rank, base), verdicts in zip(facts, answers, strict=True)
+    ]
+
+
+def _origin(
+    policy: str, base_reward: str, grader: Grader, data: Path, fits: dict[str, Fit]
+) -> dict[str, Any]:
+    return {
+        "command": fit_command(policy, grader.name, base_reward),
+        "data": data.name,
+        "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+        "objective": f"mean hinge, margin {fitting.MARGIN}, L2 {fitting.L2}",
+        "response_types": {
+            name: {"pairs": f.pairs, "loss": round(f.loss, 6), "ranked_wrongly": round(f.error, 6)}
+            for name, f in fits.items()
+        },
+    }

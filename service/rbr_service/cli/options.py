@@ -1,0 +1,51 @@
+"""Command-line options made from the settings, so that each is declared once."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import click
+
+from rbr_service import settings
+from rbr_service.settings import SECRETS, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SCORING = ("policy", "weights", "grader", "base_reward", "accept_mismatch", "strip_reasoning",
+           "empty_completion", "max_completion_chars")  # fmt: skip
+
+
+def settings_options(names: Iterable[str]) -> Callable[[F], F]:
+    """Adds --config and one option per setting; the command gets them as keyword arguments."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(list(names)):
+            if name not in SECRETS:
+                command = _option(name)(command)
+        config = click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            help="YAML file of settings; RBR_* variables and flags win over it.",
+        )
+        return config(command)
+
+    return decorate
+
+
+def _option(name: str) -> Callable[[F], F]:
+    field = Settings.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    default = "" if field.default is None else f"  [default: {field.default}]"
+    text = f"{field.description}{default}"
+    kind: Any = field.annotation
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    if get_origin(kind) is not None and all(isinstance(a, str) for a in get_args(kind)):
+        return click.option(flag, name, type=click.Choice(get_args(kind)), help=text)
+    metavar = {int: "N", float: "SECONDS", str: "TEXT"}.get(kind, "FILE")
+    return click.option(flag, name, metavar=metavar, help=text)
+
+
+def read(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """Settings from a command's arguments. Raises SettingsError."""
+    return settings.load(flags, config)

@@ -1,0 +1,43 @@
+"""`rbr serve`: the HTTP reward service."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rbr_service.app import create_app
+from rbr_service.build import make_scorer
+from rbr_service.cli.options import read, settings_options
+from rbr_service.errors import SettingsError
+from rbr_service.metrics import Metrics
+from rbr_service.server import serve as run
+from rbr_service.settings import Settings
+from rbr_service.state import State
+
+
+@click.command()
+@settings_options(Settings.model_fields)
+def serve(config: Path | None, **flags: Any) -> None:
+    r"""Serve rewards over HTTP until SIGTERM.
+
+    Every option may also stand in the --config file (policy: safety) or in the environment
+    (RBR_POLICY=safety). RBR_API_KEY, from the environment only, demands that key of callers.
+
+    \b
+    Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
+               /healthz, /readyz, /metrics, /docs
+    """
+    settings = read(config, flags)
+    metrics = Metrics()
+    scorer = make_scorer(settings, metrics)
+    if scorer.grader.note:
+        click.echo(f"rbr: note: {scorer.grader.note}", err=True)
+    for mismatch in scorer.model.mismatches:
+        click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
+    state = State(settings, metrics, scorer)
+    try:
+        started = run(create_app(state), settings, state)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    sys.exit(0 if started else 1)

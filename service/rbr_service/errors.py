@@ -1,0 +1,146 @@
+"""Every failure this project names.
+
+    RBRError
+    |- StartupError           refuses to start: exit code 2
+    |  |- PolicyError         a policy file is wrong; says file, line, key and what to do
+    |  |- SettingsError       a flag, environment variable or configuration key is wrong
+    |  |- DataError           an input file is wrong; says file and line
+    |  |- WeightsError        no weights, or weights fitted to something else
+    |- RequestError           the caller's fault: HTTP 4xx
+    |- GraderError            the grader could not answer: HTTP 503
+
+`code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit
+codes; nothing else catches them.
+"""
+
+from typing import Any
+
+
+class RBRError(Exception):
+    """Base of all; `message` is one sentence a person can act on."""
+
+    code = "internal_error"
+    status = 500
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details or {}
+
+
+class StartupError(RBRError):
+    """The service or command refuses to begin."""
+
+    code = "startup_error"
+
+
+class PolicyError(StartupError):
+    """A policy file is refused. `line` counts from 1; `key` is the dotted path inside the file."""
+
+    code = "policy_error"
+
+    def __init__(self, path: str, line: int, key: str, problem: str) -> None:
+        place = f"{path}:{line}: {key}: " if key else f"{path}:{line}: "
+        super().__init__(place + problem, {"file": path, "line": line, "key": key})
+        self.line, self.key, self.problem = line, key, problem
+
+
+class SettingsError(StartupError):
+    """A setting has a wrong value or an unknown name."""
+
+    code = "settings_error"
+
+
+class DataError(StartupError):
+    """An input file cannot be used."""
+
+    code = "data_error"
+
+
+class WeightsError(StartupError):
+    """The weights are missing, or were fitted to another policy, grader or base reward."""
+
+    code = "weights_error"
+
+
+class RequestError(RBRError):
+    """The request cannot be answered as it is."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class MalformedJSONError(RequestError):
+    """The body is not JSON."""
+
+    code = "malformed_json"
+    status = 400
+
+
+class UnauthorizedError(RequestError):
+    """The API key is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class TooLargeError(RequestError):
+    """A body, batch or completion is over its limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class UnknownPolicyError(RequestError):
+    """The request names a policy that this service does not serve."""
+
+    code = "unknown_policy"
+
+
+class UnknownResponseTypeError(RequestError):
+    """A label names neither a response type, an alias nor a category of the policy."""
+
+    code = "unknown_response_type"
+
+
+class NoResponseTypeError(RequestError):
+    """A sample names no response type and the policy demands one."""
+
+    code = "no_response_type"
+
+
+class BadLabelError(RequestError):
+    """A label is not a string, an object or null, or its fields are of wrong types."""
+
+    code = "bad_label"
+
+
+class CannotCutError(RequestError):
+    """The completion cannot be told from the prompt inside `query`."""
+
+    code = "cannot_cut"
+
+
+class UnclosedReasoningError(RequestError):
+    """A reasoning block was opened and never closed: there is no answer to score."""
+
+    code = "unclosed_reasoning"
+
+
+class EmptyCompletionError(RequestError):
+    """Nothing is left to score."""
+
+    code = "empty_completion"
+
+
+class NoBaseRewardError(RequestError):
+    """The base reward is configured to come with the sample and did not."""
+
+    code = "no_base_reward"
+
+
+class GraderError(RBRError):
+    """The grader failed; a failed grade is never a number."""
+
+    code = "grader_failed"
+    status = 503

@@ -1,0 +1,1 @@
+"""Graders: who answers the yes/no questions."""

@@ -1,0 +1,233 @@
+"""The lexical grader's cues: data, read from POLICY.lexical.yaml and checked whole.
+
+    file -> Cues (fragments, named cues, per proposition a bias and weights on cues)
+
+`safety.lexical.yaml` documents the format at its head. A fault is a `CueError` of one sentence
+that names the file, the key and what to do.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import re2
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from rbr_service.errors import StartupError
+from rbr_service.graders.signals import SIGNALS
+
+Place = Literal["sentence", "first", "last", "completion", "prompt"]
+
+
+class CueError(StartupError, ValueError):
+    """A cue file that cannot be used; the message is one sentence for its author."""
+
+    code = "cue_error"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class PatternCue(_Strict):
+    """Hits where any pattern is found; `at_least` counts the sentences that hold one."""
+
+    matches: tuple[str, ...] = Field(min_length=1)
+    place: Place = Field(default="sentence", alias="in")
+    at_least: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        if self.at_least > 1 and self.place != "sentence":
+            raise ValueError(f"at_least counts sentences, remove it for in: {self.place}")
+        return self
+
+
+class SignalCue(_Strict):
+    """Hits where a measured property of the text lies in a range, both ends included."""
+
+    signal: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.signal not in SIGNALS:
+            raise ValueError(f"unknown signal {self.signal!r}, use one of {', '.join(SIGNALS)}")
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least, at_most or both")
+        return self
+
+
+class CombinedCue(_Strict):
+    """Hits where all of `all`, one of `some` and none of `none` hit, in one sentence if told so."""
+
+    all: tuple[str, ...] = ()
+    some: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
+    within: Literal["completion", "sentence"] = "completion"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Every cue it refers to."""
+        return (*self.all, *self.some, *self.none)
+
+
+def _kind(value: Any) -> str:
+    # Reading asks about a mapping, writing (for the digest) about the cue made of it.
+    keys = value if isinstance(value, dict) else type(value).model_fields
+    return "matches" if "matches" in keys else "signal" if "signal" in keys else "combined"
+
+
+Cue = Annotated[
+    Annotated[PatternCue, Tag("matches")]
+    | Annotated[SignalCue, Tag("signal")]
+    | Annotated[CombinedCue, Tag("combined")],
+    Discriminator(_kind),
+]
+
+
+class Scoring(_Strict):
+    """P(yes) = sigmoid(bias + the weights of the cues that hit)."""
+
+    bias: float
+    weights: dict[str, float] = Field(default_factory=dict)
+
+
+class Cues(_Strict):
+    """A whole cue file."""
+
+    fragments: dict[str, str] = Field(default_factory=dict)
+    cues: dict[str, Cue]
+    propositions: dict[str, Scoring] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _linked(self) -> Self:
+        uses = [(f"propositions.{n}.weights", c) for n, s in self.propositions.items() for c in s.weights]
+        uses += [
+            (f"cues.{n}", part)
+            for n, c in self.cues.items()
+            if isinstance(c, CombinedCue)
+            for part in c.parts
+        ]
+        for where, name in uses:
+            if name not in self.cues:
+                raise ValueError(f"{where} refers to the cue {name!r}, define it under cues")
+        idle = sorted(set(self.cues) - {name for _, name in uses})
+        if idle:
+            raise ValueError(f"cues: {', '.join(idle)} used by nothing, weigh or remove them")
+        self._refuse_circles()
+        return self
+
+    def _refuse_circles(self) -> None:
+        done: set[str] = set()
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                raise ValueError(f"cues.{name} refers back to itself, break the circle")
+            cue = self.cues[name]
+            if name not in done and isinstance(cue, CombinedCue):
+                if not cue.parts:
+                    raise ValueError(f"cues.{name} needs matches, signal, all, some or none")
+                for part in cue.parts:
+                    visit(part, (*path, name))
+            done.add(name)
+
+        for name in self.cues:
+            visit(name, ())
+
+    def expanded(self, pattern: str) -> str:
+        """`pattern` with its <fragments> filled in."""
+
+        def fill(match: Any) -> str:
+            name = match.group(1)
+            if name not in self.fragments:
+                raise ValueError(f"unknown fragment <{name}>, define it under fragments")
+            return f"(?:{self.fragments[name]})"
+
+        return str(re2.sub(r"<([a-z_]+)>", fill, pattern))
+
+    def digest(self, algorithm: str) -> str:
+        """SHA-256 of all that decides an answer; comments and order do not count."""
+        content = {"algorithm": algorithm, "cues": _sorted(self.model_dump(mode="json"))}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(item) for key, item in value.items()}
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _check_patterns(cues: Cues, path: Path) -> None:
+    users = _users(cues)
+    for name, cue in cues.cues.items():
+        for pattern in cue.matches if isinstance(cue, PatternCue) else ():
+            where = f"{path}: cues.{name} (proposition {users[name]}), pattern {pattern!r}"
+            try:
+                options = re2.Options()
+                options.log_errors = False
+                found = re2.compile(cues.expanded(pattern), options).search("")
+            except (re2.error, ValueError) as fault:
+                reason = fault.args[0] if fault.args else fault
+                reason = reason.decode() if isinstance(reason, bytes) else reason
+                raise CueError(f"{where}: {reason}; write it in RE2 syntax.") from None
+            if found:
+                raise CueError(f"{where} matches the empty text; make it need a character.")
+
+
+def _users(cues: Cues) -> dict[str, str]:
+    """For each cue, a proposition that it serves."""
+    users: dict[str, str] = {}
+
+    def visit(name: str, proposition: str) -> None:
+        if name not in users:
+            users[name] = proposition
+            cue = cues.cues[name]
+            for part in cue.parts if isinstance(cue, CombinedCue) else ():
+                visit(part, proposition)
+
+    for proposition, scoring in cues.propositions.items():
+        for name in scoring.weights:
+            visit(name, proposition)
+    return dict.fromkeys(cues.cues, "-") | users
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values in which a key given twice is a fault."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def load_cues(path: Path, propositions: Iterable[str] = ()) -> Cues:
+    """Read and check a cue file that must answer `propositions`. Raises CueError."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        cues = Cues.model_validate(content)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise CueError(f"{path}: cannot be read ({fault}); give a UTF-8 YAML file.") from fault
+    except yaml.YAMLError as fault:
+        reason = " ".join(str(fault).split())
+        raise CueError(f"{path}: is not YAML ({reason}); mend its syntax.") from fault
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        # The third part of a cue's place is the name of its kind, which the file does not have.
+        place = [part for at, part in enumerate(first["loc"]) if at != 2 or first["loc"][0] != "cues"]
+        key = ".".join(map(str, place))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise CueError(f"{path}: {key}{': ' if key else ''}{reason}; correct it.") from fault
+    _check_patterns(cues, path)
+    missing = sorted(set(propositions) - set(cues.propositions))
+    if missing:
+        raise CueError(f"{path}: propositions: no cues for {', '.join(missing)}; add an entry for each.")
+    return cues

@@ -1,0 +1,86 @@
+"""What a trainer's label says about a sample.
+
+    "hard_refusal" | "K-R" | '{"response_type": ...}' | {...} | "" | null -> Label
+
+The dataset column may hold a response type, a category, or an object (or JSON text of one).
+"""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rbr_service.conversation import Message
+from rbr_service.errors import BadLabelError
+
+# Beyond this the sum with the RBR reward would lose the 1e-6 that the contract promises.
+BaseReward = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+class MessageIn(BaseModel):
+    """One chat message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Annotated[str, Field(min_length=1, max_length=32, examples=["user"])]
+    content: str
+
+    def message(self) -> Message:
+        """The service's own value; outer white space, which templates drop, does not count."""
+        return Message(self.role, self.content.strip())
+
+
+class Label(BaseModel):
+    """The fields a label object may have; null means absent. `messages` are the prompt's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    response_type: str | None = None
+    category: str | None = None
+    base_reward: BaseReward | None = None
+    messages: list[MessageIn] | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What the policy resolves; the response type wins over the category."""
+        return self.response_type or self.category
+
+
+def parse(raw: Any) -> Label:
+    """A label from any JSON value. Raises BadLabelError."""
+    if isinstance(raw, str):
+        if not raw.lstrip().startswith(("{", '"')):
+            return Label(response_type=raw)
+        raw = _decoded(raw)
+    if raw is None or raw == "":
+        return Label()
+    if isinstance(raw, str):
+        return Label(response_type=raw)
+    if not isinstance(raw, dict):
+        raise BadLabelError(
+            f"a label must be a string, an object or null, not {_kind(raw)}: give a response type, "
+            'a category or {"response_type": ...}'
+        )
+    try:
+        return Label.model_validate(raw)
+    except ValidationError as error:
+        raise BadLabelError(f"the label's {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """The first fault as `place: what is wrong`."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"])) or "content"
+    return f"{place}: {first['msg']}"
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadLabelError("the label looks like JSON and is not: mend it or give a plain name") from error
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "a boolean", int: "a number", float: "a number", list: "a list"}
+    return kinds.get(type(value), "this")

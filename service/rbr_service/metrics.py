@@ -1,0 +1,119 @@
+"""What the service tells Prometheus; one instance and registry per app, labels bounded.
+
+Names follow the Prometheus conventions (base units, _total). Labels hold only names that the
+policy or the code knows: nothing of a request's text.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OUT_OF_SCOPE = "out_of_scope"
+_REWARDS = (-20, -10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10, 20)
+_SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    120,
+    180,
+)
+
+
+class Metrics:
+    """The service's instruments."""
+
+    def __init__(self) -> None:
+        """A registry of its own, so that several apps can live in one process."""
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("rbr_requests", "HTTP requests.", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "rbr_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self.in_flight = Gauge("rbr_in_flight", "Requests being answered.", registry=registry)
+        self.samples = Counter(
+            "rbr_samples",
+            "Scored samples by most probable class.",
+            ["response_type", "class"],
+            registry=registry,
+        )
+        self.propositions = Summary(
+            "rbr_proposition_probability",
+            "P(yes) by proposition: sum and count.",
+            ["proposition"],
+            registry=registry,
+        )
+        self.reward = Histogram(
+            "rbr_reward", "Total reward of a sample.", buckets=_REWARDS, registry=registry
+        )
+        self.grader_calls = Counter("rbr_grader_calls", "Calls of the grader.", registry=registry)
+        self.grader_seconds = Histogram(
+            "rbr_grader_seconds", "Time of one grader call.", buckets=_SECONDS, registry=registry
+        )
+        self.failures = Counter(
+            "rbr_failures", "Requests not answered with a score.", ["code"], registry=registry
+        )
+        self._by_proposition: dict[str, Summary] = {}
+        self._by_class: dict[tuple[str, str], Counter] = {}
+
+    def scored(self, reward: float, response_type: str | None, probabilities: Mapping[str, float]) -> None:
+        """Count one sample."""
+        best = max(probabilities, key=probabilities.__getitem__) if probabilities else OUT_OF_SCOPE
+        key = (response_type or OUT_OF_SCOPE, best)
+        child = self._by_class.get(key)
+        if child is None:
+            child = self._by_class[key] = self.samples.labels(*key)
+        child.inc()
+        self.reward.observe(reward)
+
+    def judged(self, answers: Iterable[tuple[str, float]]) -> None:
+        """Count the P(yes) of one completion's propositions."""
+        for name, p in answers:
+            child = self._by_proposition.get(name)
+            if child is None:
+                child = self._by_proposition[name] = self.propositions.labels(name)
+            child.observe(p)
+
+
+class Measured:
+    """ASGI middleware: requests, latency and in-flight by route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[str]) -> None:
+        """Paths outside `routes` count as "other", so that callers cannot grow the label set."""
+        self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, timing it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = "500"
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        route = scope["path"] if scope["path"] in self._routes else "other"
+        begin = time.perf_counter()
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            self._metrics.in_flight.dec()
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)

@@ -1,0 +1,1 @@
+"""The method itself: policy, features, model, fit and evaluation; no web, no torch."""

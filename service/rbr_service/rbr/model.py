@@ -1,0 +1,173 @@
+"""The linear model: weights, what they were fitted to, and the reward they give.
+
+    weights JSON -> Weights -> bind(policy, grader, base reward) -> LinearModel
+    features phi -> contributions w * phi -> RBR reward, their sum
+
+Weights mean nothing away from what they were fitted to, so each file carries the hash of every
+response type, the grader's fingerprint, the calibration and the source of the base reward.
+(R_rbr = sum_i w_i phi_i, no bias: paper, section on the RBR model.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from rbr_service.errors import WeightsError
+from rbr_service.rbr.policy import Policy, ResponseType, digest
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GraderIdentity(_Part):
+    """Which grader's probabilities the weights were fitted on."""
+
+    name: str
+    fingerprint: str
+
+
+class TypeWeights(_Part):
+    """One response type's weights and the hash of the type they belong to."""
+
+    hash: str
+    weights: dict[str, FiniteFloat]
+
+
+class Weights(_Part):
+    """A weights file. `origin` tells how to make it again."""
+
+    policy: str
+    grader: GraderIdentity
+    calibration: str
+    base_reward: str
+    response_types: dict[str, TypeWeights]
+    origin: dict[str, Any]
+
+    @property
+    def version(self) -> str:
+        """Hash of everything but the origin: equal weights are equal, however they came about."""
+        return digest(self.model_dump(exclude={"origin"}))
+
+    @classmethod
+    def load(cls, path: Path, remedy: str) -> "Weights":
+        """Read a weights file; `remedy` is the command that makes one. Raises WeightsError."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise WeightsError(f"{path}: no weights there; make them with: {remedy}") from error
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise WeightsError(
+                f"{path}: {place or 'content'}: {first['msg']}; make the file anew with: {remedy}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The RBR part of a completion's reward, term by term."""
+
+    rbr_reward: float
+    p_best: float
+    class_probabilities: dict[str, float]
+    contributions: dict[str, float]
+
+
+class TypeModel:
+    """One response type's features and weights, laid out for scoring one row at a time."""
+
+    def __init__(self, response_type: ResponseType, weights: Mapping[str, float]) -> None:
+        """`weights` has one entry per feature of `response_type`."""
+        kind = response_type
+        self.response_type = kind
+        used = {p for p in kind.feature_propositions if weights[f"p:{p}"] != 0.0}
+        rules = kind.diagram.variables
+        self.propositions = (
+            *rules,
+            *(p for p in kind.feature_propositions if p in used and p not in rules),
+        )
+        index = {name: i for i, name in enumerate(self.propositions)}
+        self._p_terms = [
+            (f"p:{p}", index[p], weights[f"p:{p}"]) for p in kind.feature_propositions if p in used
+        ]
+        self._class_weights = (
+            [(f"class:{c}", weights[f"class:{c}"]) for c in kind.classes] if kind.class_features else []
+        )
+
+    def score(self, p: Sequence[float]) -> Scored:
+        """The reward of one completion from P of each of `propositions`, in order."""
+        classes = self.response_type.diagram.of_row(p)
+        contributions = {name: weight * p[i] for name, i, weight in self._p_terms}
+        for (name, weight), probability in zip(self._class_weights, classes, strict=False):
+            contributions[name] = weight * probability
+        named = dict(zip(self.response_type.classes, classes, strict=True))
+        return Scored(sum(contributions.values()), min(1.0, classes[0]), named, contributions)
+
+
+class LinearModel:
+    """The weights of a policy, bound to it."""
+
+    def __init__(self, policy: Policy, weights: Weights, mismatches: tuple[str, ...]) -> None:
+        """Build with `bind`, which finds the mismatches."""
+        self.weights = weights
+        self.mismatches = mismatches
+        self.types = {
+            name: TypeModel(kind, _complete(kind, weights)) for name, kind in policy.response_types.items()
+        }
+
+
+def _complete(kind: ResponseType, weights: Weights) -> dict[str, float]:
+    """A weight for each feature; a missing one is 0, which `bind` lets pass only when accepted."""
+    given = weights.response_types.get(kind.name)
+    return {f: given.weights.get(f, 0.0) if given else 0.0 for f in kind.features}
+
+
+def bind(
+    policy: Policy,
+    weights: Weights,
+    grader: GraderIdentity,
+    base_reward: str,
+    *,
+    accept_mismatch: bool,
+    remedy: str,
+) -> LinearModel:
+    """The model, if the weights were fitted to exactly this. Raises WeightsError otherwise.
+
+    With `accept_mismatch` the differences are kept on the model for every answer to tell.
+    """
+    found = tuple(_mismatches(policy, weights, grader, base_reward))
+    if found and not accept_mismatch:
+        raise WeightsError(
+            f"the weights do not belong to this service: {'; '.join(found)}. Fit new ones with: {remedy} "
+            "(or start with --accept-mismatch for a trial)",
+            {"mismatches": list(found)},
+        )
+    return LinearModel(policy, weights, found)
+
+
+def _mismatches(policy: Policy, weights: Weights, grader: GraderIdentity, base_reward: str) -> list[str]:
+    found = []
+    if weights.policy != policy.name:
+        found.append(f"fitted to the policy {weights.policy!r}, not {policy.name!r}")
+    if weights.grader != grader:
+        found.append(
+            f"fitted on the grader {weights.grader.name}/{weights.grader.fingerprint[:12]}, "
+            f"not {grader.name}/{grader.fingerprint[:12]}"
+        )
+    if weights.calibration != "none":
+        found.append(f"fitted with the calibration {weights.calibration[:12]}, which is not loaded")
+    if weights.base_reward != base_reward:
+        found.append(f"fitted with base reward {weights.base_reward!r}, not {base_reward!r}")
+    for name, kind in policy.response_types.items():
+        given = weights.response_types.get(name)
+        if given is None:
+            found.append(f"no weights for the response type {name!r}")
+        elif given.hash != kind.hash or set(given.weights) != set(kind.features):
+            found.append(f"the response type {name!r} has changed since the fit")
+    return found

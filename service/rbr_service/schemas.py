@@ -1,0 +1,181 @@
+"""The bodies of the HTTP contract."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rbr_service.labels import BaseReward, MessageIn
+
+
+class OpenRLHFRequest(BaseModel):
+    """What OpenRLHF's remote reward client posts: flat lists of equal length, often of one.
+
+    `query` is prompt and completion as decoded text, special tokens kept. Fields of other versions
+    are ignored.
+    """
+
+    query: list[str]
+    prompts: list[str] | None = None
+    labels: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _equal_lengths(self) -> "OpenRLHFRequest":
+        for name in ("prompts", "labels"):
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.query):
+                raise ValueError(
+                    f"{name} has {len(column)} entries and query {len(self.query)}: they must be equal"
+                )
+        return self
+
+
+class ExtraLogs(BaseModel):
+    """Curves in the trainer's log: the same keys for every policy and response type, all finite."""
+
+    rbr_reward: list[float]
+    rbr_base: list[float]
+    rbr_p_best: list[float]
+    rbr_in_scope: list[float]
+    rbr_label_mass_min: list[float]
+
+
+class OpenRLHFAnswer(BaseModel):
+    """Rewards, scores in [0, 1] for dynamic filtering, and logs, each as long as `query`."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: ExtraLogs
+    reward_version: str
+    accepted_mismatches: list[str] = Field(description="What the weights do not match, accepted at start.")
+
+
+class SampleIn(BaseModel):
+    """A conversation whose last message is the completion."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: Annotated[list[MessageIn], Field(min_length=1)]
+    id: str | int | None = None
+    response_type: str | None = None
+    category: str | None = None
+    base_reward: BaseReward | None = None
+
+    @model_validator(mode="after")
+    def _ends_with_completion(self) -> "SampleIn":
+        if self.messages[-1].role != "assistant":
+            raise ValueError("the last message must be the assistant's completion")
+        return self
+
+
+class ScoreRequest(BaseModel):
+    """Samples to score; `policy`, where given, must be the one this service serves."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "samples": [
+                    {
+                        "messages": [
+                            {"role": "user", "content": "How do I pick my neighbour's lock?"},
+                            {
+                                "role": "assistant",
+                                "content": "I'm sorry, but I can't help with that.",
+                            },
+                        ],
+                        "response_type": "hard_refusal",
+                    }
+                ]
+            }
+        },
+    )
+
+    samples: list[SampleIn]
+    policy: str | None = None
+
+
+class VersionsOut(BaseModel):
+    """Hashes of what the reward depends on, and the base reward's source."""
+
+    policy: str
+    weights: str
+    calibration: str
+    grader: str
+    base_reward: str
+
+
+class VerdictOut(BaseModel):
+    """P(yes) of a proposition and the probability mass the grader put on yes and no."""
+
+    p: float
+    label_mass: float
+
+
+class ResultOut(BaseModel):
+    """reward == base_reward + sum(contributions). `response_type` null: out of the policy's scope."""
+
+    id: str | int | None
+    reward: float
+    base_reward: float
+    rbr_reward: float
+    score: float
+    response_type: str | None
+    class_probabilities: dict[str, float]
+    propositions: dict[str, VerdictOut]
+    contributions: dict[str, float]
+
+
+class ScoreAnswer(BaseModel):
+    """One result per sample, in order, and the versions they were made with."""
+
+    policy: str
+    versions: VersionsOut
+    reward_version: str
+    accepted_mismatches: list[str]
+    results: list[ResultOut]
+
+
+class SlimeRequest(BaseModel):
+    """slime's `--rm-type remote_rm` body; the completion comes apart from the prompt."""
+
+    prompt: str | list[MessageIn]
+    response: str
+    label: Any = None
+
+
+class ErrorBody(BaseModel):
+    """`code` is stable; `message` says what to do."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """Every failure's body."""
+
+    error: ErrorBody
+
+
+class Readiness(BaseModel):
+    """Able to score, and with what."""
+
+    status: Literal["ready", "not_ready"]
+    policy: str
+    versions: VersionsOut
+    reward_version: str
+    grader: str
+    grader_note: str
+    accepted_mismatches: list[str]
+
+
+class PolicyAnswer(BaseModel):
+    """The policy in force: its content, hashes and weights."""
+
+    policy: str
+    version: str
+    reward_version: str
+    question_hashes: dict[str, str]
+    response_type_hashes: dict[str, str]
+    weights: dict[str, dict[str, float]]
+    content: dict[str, Any]

@@ -1,0 +1,1 @@
+"""Drives trainers against the reward service."""
