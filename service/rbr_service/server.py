@@ -1,6 +1,7 @@
 """uvicorn, shut down so that no connection the kernel has accepted is lost."""
 
 import asyncio
+import logging
 import resource
 import socket
 
@@ -27,6 +28,14 @@ class Server(uvicorn.Server):
         """`state` is told that shutdown began, for /readyz."""
         super().__init__(config)
         self._state = state
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where, once connections are taken: uvicorn does not for sockets given to it."""
+        await super().startup(sockets)
+        for sock in sockets or [] if self.started else []:
+            host, port = sock.getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            logging.getLogger("uvicorn.error").info("Listening on http://%s", address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then finish what is in flight. Called by uvicorn on SIGTERM and SIGINT."""
