@@ -18,7 +18,7 @@ test: .venv/.dev  ## all tests that need neither vLLM nor OpenRLHF
 	.venv/bin/python -m pytest
 
 test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done  ## OpenRLHF's own client against the service
-	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-trainer/bin/python -m pytest tests/contract
+	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-trainer/bin/python -m pytest --confcutdir=tests/contract tests/contract
 
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rbr_service.errors import RBRError
+from rbr_service.labels import fault
 from rbr_service.metrics import Measured
 from rbr_service.routes import router
 from rbr_service.state import State
@@ -62,25 +63,27 @@ def _answer_errors(app: FastAPI, state: State) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
+        if isinstance(error.body, bytes):  # so FastAPI says that it was not told to read JSON
             return answer(
-                400,
-                "malformed_json",
-                f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}",
+                415, "unsupported_media_type", "the body must be sent with Content-Type: application/json"
             )
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return answer(422, "invalid_request", f"{place}: {first['msg']}")
+        first = error.errors()[0]
+        inside = {**first, "loc": first["loc"][1:]}  # every place begins with "body"
+        return answer(422, "invalid_request", fault(inside, "body"))
 
     @app.exception_handler(StarletteHTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
-        codes = {
-            400: "malformed_json",
-            404: "not_found",
-            405: "method_not_allowed",
-            413: "too_large",
-        }
-        return answer(error.status_code, codes.get(error.status_code, "http_error"), str(error.detail))
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        place = request.url.path[:200]
+        status, detail = error.status_code, str(error.detail)
+        code, message = {
+            400: ("malformed_json", detail),
+            404: ("not_found", f"there is no {place} here: /docs lists the routes"),
+            405: ("method_not_allowed", f"{place} does not take {request.method}: /docs lists the routes"),
+            413: ("too_large", detail),
+        }.get(status, ("http_error", detail))
+        response = answer(status, code, message)
+        response.headers.update(error.headers or {})  # Allow, for 405
+        return response
 
     @app.exception_handler(ClientGoneError)
     async def gone(_: Request, __: ClientGoneError) -> JSONResponse:
@@ -97,7 +100,7 @@ def _printable(text: str) -> str:
 
 
 class BodyLimit:
-    """ASGI middleware: refuses a body over `limit` bytes, told or counted."""
+    """ASGI middleware: refuses a body when more than `limit` bytes of it have come."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         """`limit` in bytes."""

@@ -12,7 +12,7 @@ from rbr_service.errors import UnauthorizedError
 
 
 def key_check(api_key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that lets through callers with the key, or everybody where none is set.
+    """A check that lets through callers with the key, or everybody where none is set.
 
     The key may come as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password (or
     user) of Basic authentication, which is what a URL http://user:KEY@host sends.
@@ -34,10 +34,11 @@ def key_check(api_key: SecretStr | None) -> Callable[[Request], Awaitable[None]]
 
 
 def _offered(authorization: str, header: str | None) -> list[bytes]:
-    keys = [header.encode()] if header else []
+    """The keys in the headers, as the bytes that were sent (Starlette reads headers as Latin-1)."""
+    keys = [header.encode("latin-1")] if header else []
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        keys.append(value.strip().encode())
+        keys.append(value.strip().encode("latin-1"))
     elif scheme.lower() == "basic":
         try:
             keys += b64decode(value.strip(), validate=True).split(b":", 1)

@@ -6,14 +6,16 @@ The journal's first line binds it to the input and the reward function. A run th
 of its own goes on behind the last whole line; the output appears only when all rows are in it.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,37 +56,37 @@ class Summary:
 class Journal:
     """The rows done so far, on disk."""
 
-    def __init__(self, path: Path, binding: dict[str, Any]) -> None:
-        """`binding` is what a resumed run must share. Raises DataError if `path` is another's."""
-        self.path = path
-        self._header = (json.dumps({"journal": binding}, sort_keys=True) + "\n").encode()
-        self.done = self._recover()
+    def __init__(self, file: BinaryIO, path: Path, binding: dict[str, Any]) -> None:
+        """Over an open file; see `journal`."""
+        self.path, self._file = path, file
+        self.done = self._recover((json.dumps({"journal": binding}, sort_keys=True) + "\n").encode())
 
-    def _recover(self) -> int:
+    def _recover(self, header: bytes) -> int:
         """Rows that are whole; a torn tail is cut off."""
-        if not self.path.exists() or self.path.stat().st_size < len(self._header):
-            self.path.write_bytes(self._header)
+        self._file.seek(0)
+        first = self._file.readline()
+        if not header.startswith(first):
+            raise DataError(
+                f"{self.path}: is the journal of another input, policy, grader or setting: "
+                "finish that run, or delete the journal to begin anew"
+            )
+        if first != header:  # new, or torn in its first line
+            self._file.truncate(0)
+            self.append([header])
             return 0
-        with self.path.open("r+b") as file:
-            if file.readline() != self._header:
-                raise DataError(
-                    f"{self.path}: is the journal of another input, policy, grader or setting: "
-                    "finish that run, or delete the journal to begin anew"
-                )
-            count, end = 0, file.tell()
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                count, end = count + 1, end + len(line)
-            file.truncate(end)
+        count, end = 0, len(header)
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break
+            count, end = count + 1, end + len(line)
+        self._file.truncate(end)
         return count
 
     def append(self, lines: list[bytes]) -> None:
         """Add rows; they survive a crash when this returns."""
-        with self.path.open("ab") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        self._file.writelines(lines)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def lines(self) -> Iterator[bytes]:
         """The rows, in order."""
@@ -93,14 +95,35 @@ class Journal:
             yield from file
 
 
+@contextmanager
+def journal(path: Path, binding: dict[str, Any]) -> Iterator[Journal]:
+    """The journal at `path`, locked; `binding` is what a resumed run must share.
+
+    Raises DataError when it is another's, in use, or cannot be written.
+    """
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{path}: another run is writing to it: wait until it has ended") from error
+        except OSError:
+            pass  # a file system without locks
+        yield Journal(file, path, binding)
+
+
 async def score_file(
     source: Path, output: Path, scorer: Scorer, reader: Reader, *, strict: bool,
-    progress: Callable[[int], None], report: Callable[[str], None],
+    progress: Callable[[int, int], None], report: Callable[[str], None],
 ) -> Summary:  # fmt: skip
-    """Score every row of `source` into `output`; `progress` is told of rows done, `report` of bad ones.
+    """Score every row of `source` into `output`.
 
-    Raises DataError for a bad row when `strict`, GraderError when the grader fails (run again to
-    go on).
+    `progress` is told (rows done, rows in all) at the start and after every batch, `report` of bad
+    rows. Raises DataError for a bad row when `strict`, before any is graded; GraderError when the
+    grader fails (run again to go on).
     """
     binding = {
         "input": _sha256(source),
@@ -109,58 +132,80 @@ async def score_file(
             include={"strip_reasoning", "empty_completion", "max_completion_chars"}
         ),
     }
-    journal = Journal(output.with_name(output.name + ".journal"), binding)
-    progress(journal.done)
-    pending = islice(rows.read(source), journal.done, None)
-    while batch := list(islice(pending, BATCH)):
-        lines = await _score(batch, scorer, reader)
-        for (number, _), line in zip(batch, lines, strict=True):
-            if "error" in line:
-                message = f"{source}:{number}: {line['error']['message']}"
-                if strict:
-                    raise DataError(message)
-                report(message)
-        journal.append([_encode(line) for line in lines])
-        progress(len(batch))
-    summary = _finish(journal, output)
-    journal.path.unlink()
+    if strict:
+        _refuse_bad(source, scorer, reader)
+    total = rows.count(source)
+    with journal(output.with_name(output.name + ".journal"), binding) as kept:
+        done = kept.done
+        progress(done, total)
+        pending = islice(rows.read(source), done, None)
+        while batch := list(islice(pending, BATCH)):
+            lines = await _score(batch, scorer, reader)
+            for line in lines:
+                if "error" in line:
+                    report(f"{source}:{line['line']}: {line['error']['message']}")
+            kept.append([(json.dumps(line) + "\n").encode() for line in lines])
+            done += len(batch)
+            progress(done, total)
+        summary = _finish(kept, output)
+        kept.path.unlink()
     return summary
 
 
-async def _score(
-    batch: list[tuple[int, dict[str, Any] | RequestError]], scorer: Scorer, reader: Reader
-) -> list[dict[str, Any]]:
+def _refuse_bad(source: Path, scorer: Scorer, reader: Reader) -> None:
+    for number, row in rows.read(source):
+        try:
+            _sample(row, scorer, reader)
+        except RequestError as error:
+            raise DataError(f"{source}:{number}: {error.message}") from error
+
+
+def _sample(row: rows.Row, scorer: Scorer, reader: Reader) -> Sample:
+    if isinstance(row, RequestError):
+        raise row
+    sample = reader.row(rows.sample(row))
+    scorer.check(sample)
+    return sample
+
+
+async def _score(batch: list[tuple[int, rows.Row]], scorer: Scorer, reader: Reader) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     good: list[tuple[dict[str, Any], Sample]] = []
     for number, row in batch:
-        line: dict[str, Any] = {"line": number}
+        line: dict[str, Any] = {"line": number, "id": _id(row)}
         lines.append(line)
         try:
-            if isinstance(row, RequestError):
-                raise row
-            given = rows.sample(row)
-            line["id"] = given.id
-            sample = reader.row(given)
-            scorer.check(sample)
+            good.append((line, _sample(row, scorer, reader)))
         except RequestError as error:
             line["error"] = {"code": error.code, "message": error.message}
-        else:
-            good.append((line, sample))
     results = await scorer.score([sample for _, sample in good])
     for (line, _), result in zip(good, results, strict=True):
         line |= answers.result(line["id"], result).model_dump()
     return lines
 
 
-def _finish(journal: Journal, output: Path) -> Summary:
+def _id(row: rows.Row) -> str | int | None:
+    given = None if isinstance(row, RequestError) else row.get("id")
+    return given if isinstance(given, str | int) and not isinstance(given, bool) else None
+
+
+def _finish(kept: Journal, output: Path) -> Summary:
     partial = output.with_name(output.name + ".partial")
     summary = Summary()
     writer = _parquet if rows.is_parquet(output) else _jsonl
-    writer(_counted(journal.lines(), summary), partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    writer(_counted(kept.lines(), summary), partial)
+    _sync(partial)
     os.replace(partial, output)
+    _sync(output.parent)  # the new name lasts before the journal goes
     return summary
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _counted(lines: Iterator[bytes], summary: Summary) -> Iterator[bytes]:
@@ -181,14 +226,10 @@ def _parquet(lines: Iterator[bytes], path: Path) -> None:
     with pq.ParquetWriter(path, _PARQUET) as writer:
         while chunk := [json.loads(line) for line in islice(lines, 1024)]:
             for row in chunk:
-                row["id"] = None if row.get("id") is None else str(row["id"])
+                row["id"] = None if row["id"] is None else str(row["id"])
                 for name in ("class_probabilities", "propositions", "contributions"):
                     row[name] = list(row[name].items()) if name in row else None
             writer.write_table(pa.Table.from_pylist(chunk, _PARQUET))
-
-
-def _encode(line: dict[str, Any]) -> bytes:
-    return (json.dumps(line) + "\n").encode()
 
 
 def _sha256(path: Path) -> str:

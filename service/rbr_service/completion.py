@@ -9,6 +9,7 @@ emit special tokens in mid-text.
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from rbr_service.errors import CannotCutError, EmptyCompletionError, UnclosedRea
 
 # A shorter overlap proves nothing: any completion may begin with the prompt's last few characters.
 MIN_OVERLAP = 32
+MAX_TURNS = 64  # so many of a label's messages are looked for: each costs a pass over the text
 
 # End-of-sequence and padding texts of ChatML, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Command R.
 END_TOKENS = (
@@ -27,13 +29,16 @@ END_TOKENS = (
     "<｜end▁of▁sentence｜>", "<|END_OF_TURN_TOKEN|>", "<|pad|>",
 )  # fmt: skip
 _END = "|".join(map(re.escape, END_TOKENS))
-_LEADING = re.compile(rf"(?:{_END}|\s)+")
+_LEADING = re.compile(rf"(?:{_END}|\s)*+")
+_PIECES = re.compile(r".{0,255}\s|.{1,256}", re.DOTALL)  # ends at white space where there is some
+_SPACE = re.compile(r"\s*+")
+_TRAILING_REVERSED = re.compile(rf"(?:{'|'.join(re.escape(token[::-1]) for token in END_TOKENS)}|\s)*+")
 
-# What a chat template writes between the last message and the answer.
+# What a chat template writes between the last message and the answer; the group is what opens it.
 _HEADER = re.compile(
-    rf"(?:{_END}|\[/INST\]|\s)*+"
-    r"(?:<\|im_start\|>assistant\s|<\|start_header_id\|>assistant<\|end_header_id\|>"
-    r"|<start_of_turn>model\s|assistant\s*:)?\s*",
+    rf"(?:{_END}|\s)*+"
+    r"(\[/INST\]|<\|im_start\|>\s*assistant\s|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>"
+    r"|<start_of_turn>\s*model\s|<[|｜]assistant[|｜]>|<\|CHATBOT_TOKEN\|>|assistant\s*:)?\s*",
     re.IGNORECASE,
 )
 
@@ -43,25 +48,24 @@ OPEN, CLOSE = "<think>", "</think>"
 def cut(query: str, prompt: str, messages: Sequence[Message] = ()) -> str:
     """The part of `query` after the prompt. Raises CannotCutError.
 
+    An over-long prompt is truncated on the left before generation while `prompt` is still whole:
+    then the longest suffix of it, of MIN_OVERLAP characters or more, that begins `query` is cut.
     `messages`, where the label brings them, find the prompt's end also when the tokenizer does not
-    round-trip its text. An over-long prompt is truncated on the left before generation while
-    `prompt` is still whole: then the longest suffix of it, of MIN_OVERLAP characters or more, that
-    begins `query` is cut.
+    round-trip its text.
     """
-    unpadded = _LEADING.sub("", query, count=1) if _LEADING.match(query) else query
-    if prompt:
-        for text in (query, unpadded):
-            if text.startswith(prompt):
-                return text[len(prompt) :]
+    texts = dict.fromkeys([(query, prompt), (_unpadded(query), _unpadded(prompt))])
+    for text, start in texts:
+        if start and text.startswith(start):
+            return text[len(start) :]
+    for text, start in texts:
+        overlap = _overlap(start, text)
+        if overlap:
+            return text[overlap:]
     answer = _after(query, messages)
     if answer is not None:
         return answer
     if not prompt:
         return query
-    for text in (query, unpadded):
-        overlap = _overlap(prompt, text)
-        if overlap:
-            return text[overlap:]
     raise CannotCutError(
         "the prompt is not the beginning of query, nor is any suffix of it of "
         f"{MIN_OVERLAP} characters or more: the tokenizer does not round-trip this text. "
@@ -69,23 +73,70 @@ def cut(query: str, prompt: str, messages: Sequence[Message] = ()) -> str:
     )
 
 
+def _unpadded(text: str) -> str:
+    """Without leading padding and white space."""
+    return text[_end(_LEADING, text) :]
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int = 0) -> int:
+    """Where the match of a pattern ends that may match nothing."""
+    match = pattern.match(text, place)
+    return match.end() if match else place
+
+
 def _after(query: str, messages: Sequence[Message]) -> str | None:
     """What follows the last of `messages` in `query` and the template's header; None if not there.
 
-    Earlier messages that truncation removed are passed over; a tokenizer that normalises Unicode
-    is met by comparing normalised text.
+    A tokenizer that normalises Unicode is met by comparing normalised text; the answer keeps its
+    own letters.
     """
-    contents = [m.content.strip() for m in messages if m.content.strip()]
-    for form in (str, lambda text: unicodedata.normalize("NFKC", text)):
-        text, place, found = form(query), 0, False
-        for content in map(form, contents):
-            start = text.find(content, place)
-            found = start >= 0
-            place = start + len(content) if found else place
-        if found:
-            header = _HEADER.match(text, place)
-            return text[header.end() if header else place :]
+    contents = [m.content.strip() for m in messages if m.content.strip()][-MAX_TURNS:]
+    place = _prompt_end(query, contents)
+    if place is not None:
+        return query[place:]
+    place = _prompt_end(_normal(query), list(map(_normal, contents)))
+    return None if place is None else query[_original(query, place) :]
+
+
+def _prompt_end(text: str, contents: Sequence[str]) -> int | None:
+    """Where the last of `contents`, found in their order, and the header behind it end.
+
+    Earlier ones may be missing: truncation removes them and templates rewrite them. A last one under
+    MIN_OVERLAP characters may stand anywhere, so it counts only where an answer is opened behind it.
+    """
+    if not contents:
+        return None
+    *earlier, last = contents
+    place = 0
+    for content in earlier:
+        start = text.find(content, place)
+        place = start + len(content) if start >= 0 else place
+    while (start := text.find(last, place)) >= 0:
+        header = _HEADER.match(text, start + len(last))
+        assert header  # it may be empty
+        if len(last) >= MIN_OVERLAP or header[1]:
+            return header.end()
+        place = max(header.start(), header.end() - len(last) + 1)  # inside the header it ends alike
     return None
+
+
+def _normal(text: str) -> str:
+    """NFKC, piece by piece: it takes quadratic time for a run of combining marks."""
+    return "".join(map(_nfkc, _PIECES.findall(text)))
+
+
+def _original(text: str, place: int) -> int:
+    """The place in `text` of a place in `_normal(text)`."""
+    for found in _PIECES.finditer(text):
+        piece, size = found.group(), len(_nfkc(found.group()))
+        if place <= size:
+            return found.start() + bisect_left(range(len(piece)), place, key=lambda i: len(_nfkc(piece[:i])))
+        place -= size
+    return len(text)
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def _overlap(prompt: str, text: str) -> int:
@@ -133,21 +184,18 @@ def clean(text: str, prompt: str = "", *, strip_reasoning: bool, allow_empty: bo
 
 
 def _without_end(text: str) -> str:
-    """Drop trailing end tokens and white space. A loop, since a regex would backtrack."""
-    text = text.rstrip()
-    while text.endswith(END_TOKENS):
-        token = next(t for t in END_TOKENS if text.endswith(t))
-        text = text[: -len(token)].rstrip()
-    return text.lstrip()
+    """Drop trailing end tokens and outer white space; read backwards, so that the time is linear."""
+    return text[: len(text) - _end(_TRAILING_REVERSED, text[::-1])].lstrip()
 
 
 def _without_reasoning(text: str, *, opened: bool) -> str:
-    while opened or text.startswith(OPEN):
-        end = text.find(CLOSE)
+    place = 0
+    while opened or text.startswith(OPEN, place):
+        end = text.find(CLOSE, place)
         if end < 0:
             raise UnclosedReasoningError(
                 f"the completion opens {OPEN} and never closes it, so it holds no answer: allow more "
                 "new tokens, or score reasoning as text with --no-strip-reasoning"
             )
-        text, opened = text[end + len(CLOSE) :].lstrip(), False
-    return text
+        place, opened = _end(_SPACE, text, end + len(CLOSE)), False
+    return text[place:]

@@ -5,16 +5,17 @@
 The dataset column may hold a response type, a category, or an object (or JSON text of one).
 """
 
-import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rbr_service import jsontext
 from rbr_service.conversation import Message
 from rbr_service.errors import BadLabelError
 
 # Beyond this the sum with the RBR reward would lose the 1e-6 that the contract promises.
-BaseReward = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+BaseReward = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, strict=True)]
 
 
 class MessageIn(BaseModel):
@@ -69,16 +70,22 @@ def parse(raw: Any) -> Label:
 
 def describe(error: ValidationError) -> str:
     """The first fault as `place: what is wrong`."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"])) or "content"
-    return f"{place}: {first['msg']}"
+    return fault(error.errors(include_url=False, include_input=False)[0], "content")
+
+
+def fault(first: Mapping[str, Any], whole: str) -> str:
+    """One of pydantic's faults as `place: what is wrong`; `whole` is what has no place inside."""
+    place = ".".join(map(str, first["loc"])) or whole
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadLabelError("the label looks like JSON and is not: mend it or give a plain name") from error
+        return jsontext.loads(text)
+    except ValueError as error:
+        raise BadLabelError(
+            f"the label looks like JSON and is not sound: {error}; mend it or give a plain name"
+        ) from error
 
 
 def _kind(value: Any) -> str:

@@ -1,11 +1,13 @@
 """The HTTP face: each route validates, reads samples, awaits the score, shapes the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from rbr_service import answers, schemas
+from rbr_service import answers, jsontext, schemas
 from rbr_service.auth import key_check
 from rbr_service.errors import UnknownPolicyError
 from rbr_service.reading import Reader
@@ -16,20 +18,46 @@ from rbr_service.state import State
 ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
-        400: "The body is not JSON.",
+        400: "The body is not sound JSON.",
         401: "The API key is missing or wrong.",
         413: "A body, batch or completion is over its limit.",
+        415: "The body is not declared to be JSON.",
         422: "The request cannot be scored as it is.",
         503: "The grader could not answer, or the service is not ready.",
     }.items()
 }
 
 
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        try:
+            return jsontext.loads(await self.body())
+        except ValueError as error:
+            raise HTTPException(400, f"the body is not sound JSON: {error}") from error
+
+
+def _guarded_by(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
+    """Routes that run `check` before the body is read, and read it with this service's JSON reader."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                await check(request)
+                return await handler(_StrictRequest(request.scope, request.receive))
+
+            return guarded
+
+    return Guarded
+
+
 def router(state: State) -> APIRouter:
     """All routes over one service state."""
     routes = APIRouter()
     routes.include_router(_open(state))
-    guarded = APIRouter(dependencies=[Depends(key_check(state.settings.api_key))], responses=ERRORS)
+    route = _guarded_by(key_check(state.settings.api_key))
+    guarded = APIRouter(route_class=route, responses=ERRORS)
     _scoring(guarded, state, Reader(state.settings))
     routes.include_router(guarded)
     return routes

@@ -6,8 +6,9 @@ A row holds `messages` (the last one the completion), or `prompt` and `completio
 messages; and any of id, response_type, category, base_reward. Other columns are passed over.
 """
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from rbr_service import jsontext
 from rbr_service.errors import DataError, RequestError
 from rbr_service.labels import describe
 from rbr_service.schemas import SampleIn
+
+Row = dict[str, Any] | RequestError  # the row, or why it is none
 
 COLUMNS = ("id", "response_type", "category", "base_reward")
 
@@ -27,35 +31,49 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | RequestError]]:
-    """(line or row number from 1, the row or why it is none). Blank lines are passed over.
-
-    Raises DataError when the file itself cannot be read.
-    """
-    try:
+def read(path: Path) -> Iterator[tuple[int, Row]]:
+    """(line or row number from 1, row). Blank lines are passed over. Raises DataError for the file."""
+    with _readable(path):
         yield from _parquet(path) if is_parquet(path) else _jsonl(path)
+
+
+def count(path: Path) -> int:
+    """How many rows `read` finds. Raises DataError for the file."""
+    with _readable(path):
+        if is_parquet(path):
+            return int(pq.read_metadata(path).num_rows)
+        with path.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise DataError(f"{path}: is not Parquet: {error}") from error
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any] | RequestError]]:
+def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, _object(line)
 
 
-def _object(line: bytes) -> dict[str, Any] | RequestError:
+def _object(line: bytes) -> Row:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = jsontext.loads(line)
+    except JSONDecodeError as error:
+        return RequestError(f"is not JSON: {error.msg} at character {error.pos + 1}")
+    except ValueError as error:
         return RequestError(f"is not JSON: {error}")
     return row if isinstance(row, dict) else RequestError("is not a JSON object")
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | RequestError]]:
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     number = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256):

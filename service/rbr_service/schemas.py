@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from rbr_service.labels import BaseReward, MessageIn
 
@@ -55,7 +55,7 @@ class SampleIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     messages: Annotated[list[MessageIn], Field(min_length=1)]
-    id: str | int | None = None
+    id: str | StrictInt | None = None
     response_type: str | None = None
     category: str | None = None
     base_reward: BaseReward | None = None

@@ -1,69 +1,144 @@
-"""uvicorn, shut down so that no connection the kernel has accepted is lost."""
+"""uvicorn, stopped so that every connection that was opened gets its answer.
+
+    SIGTERM -> the kernel takes no new connection -> those it holds are accepted -> the listener closes
+            -> requests in flight are answered, silent connections get SILENCE seconds -> the app ends
+
+uvicorn alone resets what waits in the listener's queue and closes at once what has not spoken yet.
+A trainer opens a connection per sample, so at any moment there are some of both.
+"""
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import resource
+import select
 import socket
+import struct
+import sys
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rbr_service.settings import Settings
 from rbr_service.state import State
 
 BACKLOG = 2048
-DRAIN = 0.25  # seconds in which already opened connections may still be accepted and speak
+HANDSHAKE = 0.5  # seconds in which handshakes that have begun come to their end
+SILENCE = 5.0  # seconds for a connection to speak after shutdown began, as long as uvicorn's keep-alive
+
+_SO_ATTACH_FILTER = 26  # of Linux; Python's socket module lacks it
+_DROP_SYN = (  # a classic BPF program over the TCP header
+    (0x30, 0, 0, 13),  # load byte 13, the flags
+    (0x45, 0, 1, 0x02),  # is SYN set?
+    (0x06, 0, 0, 0),  # yes: drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # no: keep it
+)
+
+
+class Connection(HttpToolsProtocol):
+    """Hears out a client that is connected and has not sent its request yet when shutdown begins."""
+
+    _last = False
+
+    def shutdown(self) -> None:
+        """Finish the request in flight, or wait SILENCE seconds for one."""
+        self._last = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(SILENCE, super().shutdown)
+        else:
+            super().shutdown()
+
+    def on_headers_complete(self) -> None:
+        """Once shutdown began, a request is its connection's last."""
+        super().on_headers_complete()
+        if self._last and self.cycle is not None:
+            self.cycle.keep_alive = False
 
 
 class Server(uvicorn.Server):
-    """Drains before it closes.
+    """Lets no request fall on its way out, and no fault on its way in."""
 
-    uvicorn closes the listening socket at once, which resets the connections that wait in its
-    backlog, and closes connections that have not spoken yet. A trainer that opens one connection
-    per sample has some of both at any moment, so: first no new connections, then DRAIN seconds to
-    take in those that are there, then uvicorn's own shutdown.
-    """
-
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, state: State) -> None:
         """`state` is told that shutdown began, for /readyz."""
+        config = uvicorn.Config(
+            app, http=Connection, lifespan="off", access_log=False, backlog=BACKLOG, log_level="info",
+            timeout_graceful_shutdown=round(settings.shutdown_grace),
+        )  # fmt: skip
         super().__init__(config)
-        self._state = state
+        self._app, self._state = app, state
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve inside the app's lifespan: what uvicorn would log as a traceback is raised."""
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where, once connections are taken: uvicorn does not for sockets given to it."""
         await super().startup(sockets)
-        for sock in sockets or [] if self.started else []:
+        for sock in sockets or []:
             host, port = sock.getsockname()[:2]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             logging.getLogger("uvicorn.error").info("Listening on http://%s", address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then finish what is in flight. Called by uvicorn on SIGTERM and SIGINT."""
+        """Take in every connection that was opened, then finish. Called on SIGTERM and SIGINT."""
         self._state.ready = False
         for sock in sockets or []:
-            sock.listen(0)  # the kernel stops completing handshakes; what it holds stays
-        await asyncio.sleep(DRAIN)
+            _refuse_new(sock)
+        await asyncio.sleep(HANDSHAKE)
+        while any(_has_waiting(sock) for sock in sockets or []):  # noqa: ASYNC110 - the kernel sets none
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the last ones accepted get their protocol
         await super().shutdown(sockets)
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Keep uvicorn from raising the signal again in the end: a stop that was asked for is no failure."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
-def serve(app: FastAPI, settings: Settings, state: State) -> bool:
-    """Run until told to stop; False when start-up failed. Raises OSError when the port is taken."""
+
+def serve(app: FastAPI, settings: Settings, state: State) -> None:
+    """Run until told to stop. Raises GraderError, or OSError when the address cannot be taken."""
     _raise_file_limit()
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, access_log=False, backlog=BACKLOG,
-        timeout_graceful_shutdown=round(settings.shutdown_grace), log_level="info",
-    )  # fmt: skip
-    server = Server(config, state)
-    server.run(sockets=[_listen(settings.host, settings.port)])
-    return server.started
+    with _bound(settings.host, settings.port) as sock:
+        Server(app, settings, state).run(sockets=[sock])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock
+
+
+def _refuse_new(listener: socket.socket) -> None:
+    """Drop the SYN of new connections, and of those only.
+
+    Closing the listener, or a backlog of 0, would reset clients that believe themselves connected.
+    A client whose SYN is dropped tries again after a second and is refused by then.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # a kernel without it: a few resets under load, no more
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _has_waiting(listener: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _raise_file_limit() -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from rbr_service.errors import SettingsError
+from rbr_service.errors import PolicyError, SettingsError
+from rbr_service.rbr import document
 
 PREFIX = "RBR_"
 SECRETS = ("api_key",)
@@ -81,9 +81,9 @@ def _file(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{config}: cannot be read: {' '.join(str(error).split())}") from error
+        content = document.load(config).data
+    except PolicyError as error:
+        raise SettingsError(error.message) from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):

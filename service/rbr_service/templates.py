@@ -4,84 +4,94 @@ r"""Reading a chat-templated prompt back into messages.
 
 A sample then looks the same to the grader whether it came as OpenRLHF's text or as messages. Only
 a prompt that follows a template from its first character to its last is read so; any other is
-plain text, taken as one user message.
+plain text, taken as one user message. Each text is walked once: a prompt may have thousands of turns.
 """
 
+import re
 from dataclasses import dataclass
-
-import re2
 
 from rbr_service.conversation import Message
 
 
 @dataclass(frozen=True)
 class Template:
-    """`turn` matches one finished turn (groups: role, content); `tail` what opens the answer."""
+    """A turn is `start` role `head` content `end`, where `gap` may follow.
+
+    The answer opens as a turn does; `opening` is what the template may write ahead of it.
+    """
 
     bos: str
-    turn: str
-    tail: str
+    start: str
+    head: str
+    end: str
     roles: dict[str, str]
+    gap: str = ""
+    opening: re.Pattern[str] = re.compile("")
+
+    def read(self, prompt: str) -> tuple[Message, ...]:
+        """The messages of a prompt that follows this template, else none."""
+        place, found = len(self.bos) if prompt.startswith(self.bos) else 0, []
+        while prompt.startswith(self.start, place):
+            head = prompt.find(self.head, place)
+            end = prompt.find(self.end, head)
+            if head < 0 or end < 0:
+                break
+            role = self.roles.get(prompt[place + len(self.start) : head])
+            if role is None:
+                return ()
+            found.append(Message(role, prompt[head + len(self.head) : end].strip()))
+            place = end + len(self.end)
+            if prompt.startswith(self.gap, place):
+                place += len(self.gap)
+        return tuple(found) if self._opens_answer(prompt[place:]) else ()
+
+    def _opens_answer(self, tail: str) -> bool:
+        name = next(name for name, role in self.roles.items() if role == "assistant")
+        opened = self.start + name + self.head
+        return tail.startswith(opened) and self.opening.fullmatch(tail, len(opened)) is not None
 
 
 _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_THINK = r"(?:<think>\s*(?:</think>\s*)?)?"
 
 # Formats as the models' own tokenizer_config.json chat templates write them.
 TEMPLATES = (
     Template(
-        "",
-        r"<\|im_start\|>(\w+)\n((?s:.*?))<\|im_end\|>\n?",
-        rf"<\|im_start\|>assistant\n{_THINK}",
-        _ROLES,
+        "", "<|im_start|>", "\n", "<|im_end|>", _ROLES, "\n",
+        re.compile(r"(?:<think>\s*+(?:</think>\s*)?)?"),
     ),
     Template(
-        r"(?:<\|begin_of_text\|>)?",
-        r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n((?s:.*?))<\|eot_id\|>",
-        r"<\|start_header_id\|>assistant<\|end_header_id\|>\n\n",
+        "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>",
         _ROLES | {"ipython": "tool"},
     ),
     Template(
-        "(?:<bos>)?",
-        r"<start_of_turn>(user|model)\n((?s:.*?))<end_of_turn>\n?",
-        r"<start_of_turn>model\n",
-        {"user": "user", "model": "assistant"},
+        "<bos>", "<start_of_turn>", "\n", "<end_of_turn>", {"user": "user", "model": "assistant"}, "\n",
     ),
-)
-_MISTRAL = re2.compile(r"(?s)\s*\[INST\](.*?)\[/INST\](.*?)(?:</s>|$)")
+)  # fmt: skip
+_QUESTION = re.compile(r"\s*+\[INST\]")
 
 
 def messages(prompt: str) -> tuple[Message, ...]:
     """The messages of a templated prompt; of plain text one user message; of "" none."""
     for template in TEMPLATES:
-        found = _read(prompt, template)
+        found = template.read(prompt)
         if found:
             return found
     return _mistral(prompt) or ((Message("user", prompt),) if prompt.strip() else ())
-
-
-def _read(prompt: str, template: Template) -> tuple[Message, ...]:
-    start = re2.match(template.bos, prompt)
-    turn = re2.compile(template.turn)
-    place, found = start.end(), []
-    while match := turn.match(prompt, place):
-        role = template.roles.get(match[1])
-        if role is None:
-            return ()
-        found.append(Message(role, match[2].strip()))
-        place = match.end()
-    complete = re2.fullmatch(template.tail, prompt[place:])
-    return tuple(found) if complete else ()
 
 
 def _mistral(prompt: str) -> tuple[Message, ...]:
     """`<s>[INST] question [/INST] answer</s>[INST] question [/INST]`."""
     text = prompt.removeprefix("<s>")
     place, found = 0, []
-    while match := _MISTRAL.match(text, place):
-        found.append(Message("user", match[1].strip()))
-        if match[2].strip():
-            found.append(Message("assistant", match[2].strip()))
-        place = match.end()
+    while question := _QUESTION.match(text, place):
+        middle = text.find("[/INST]", question.end())
+        if middle < 0:
+            break
+        end = text.find("</s>", middle)
+        answer = text[middle + len("[/INST]") : end if end >= 0 else len(text)].strip()
+        found.append(Message("user", text[question.end() : middle].strip()))
+        if answer:
+            found.append(Message("assistant", answer))
+        place = end + len("</s>") if end >= 0 else len(text)
     complete = found and place == len(text) and found[-1].role == "user"
     return tuple(found) if complete else ()

@@ -54,10 +54,19 @@ def bare(version: str, mismatches: list[str]) -> FastAPI:
 
     @app.post("/score")
     async def score(body: Body) -> Answer:
-        one = [0.1234567890123456] * len(body.query)
-        logs = Logs(rbr_reward=one, rbr_base=one, rbr_p_best=one, rbr_in_scope=one, rbr_label_mass_min=one)
+        some, none, whole = ([value] * len(body.query) for value in (0.1234567890123456, 0.0, 1.0))
         return Answer(
-            rewards=one, scores=one, extra_logs=logs, reward_version=version, accepted_mismatches=mismatches
+            rewards=some,
+            scores=some,
+            extra_logs=Logs(
+                rbr_reward=some,
+                rbr_base=none,
+                rbr_p_best=some,
+                rbr_in_scope=whole,
+                rbr_label_mass_min=whole,
+            ),
+            reward_version=version,
+            accepted_mismatches=mismatches,
         )
 
     return app

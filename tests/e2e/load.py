@@ -32,7 +32,7 @@ class Load:
             with self._lock:
                 self.outcomes[outcome] += 1
                 if outcome == "answered" and self.outcomes[outcome] % 50 == 0:
-                    print(self.outcomes[outcome], flush=True)
+                    say(str(self.outcomes[outcome]))
 
     def _ask(self, number: int) -> str:
         with socket.socket() as connection:
@@ -70,6 +70,12 @@ def judge(answer: bytes) -> str:
     return "answered" if whole and isinstance(rewards[0], float) else f"wrong answer: {answer[:200]!r}"
 
 
+def say(line: str) -> None:
+    """Tell the parent."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Run the load to its end."""
     port, connections = map(int, sys.argv[1:])
@@ -79,7 +85,7 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps(load.outcomes))
+    say(json.dumps(load.outcomes))
 
 
 if __name__ == "__main__":

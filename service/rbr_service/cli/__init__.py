@@ -30,7 +30,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rule-based-rewards")
 def main() -> None:
-    r"""Rule Based Rewards: a written policy as a reward for reinforcement learning.
+    """Rule Based Rewards: a written policy as a reward for reinforcement learning.
 
     \b
     First steps:
@@ -39,7 +39,7 @@ def main() -> None:
       rbr score in.jsonl -o out.jsonl  the same rewards, for a file
       rbr evaluate --gold gold.jsonl   how good is the grader?
       rbr fit --policy safety          weights from ranked completions
-    """
+    """  # noqa: D301 - click's mark: keep these lines as they are
 
 
 for command in (serve, score, evaluate, fit, policy):

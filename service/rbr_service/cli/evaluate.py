@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ async def _grade(
     await grader.start()
     table = []
     try:
-        with click.progressbar(range(0, len(conversations), CHUNK), label="grading") as bar:
+        with click.progressbar(range(0, len(conversations), CHUNK), label="grading", file=sys.stderr) as bar:
             for begin in bar:
                 asked = [GradeRequest(c, names) for c in conversations[begin : begin + CHUNK]]
                 table += [[v.p for v in verdicts] for verdicts in await grader.grade(asked)]

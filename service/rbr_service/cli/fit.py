@@ -58,7 +58,7 @@ class RankedPrompt(BaseModel):
 )
 @settings_options(["policy", "grader", "base_reward"])
 def fit(data: Path | None, output: Path | None, config: Path | None, **flags: Any) -> None:
-    r"""Fit the weights of a policy on ranked completions.
+    """Fit the weights of a policy on ranked completions.
 
     \b
     A line:  {"id": "7", "response_type": "hard_refusal", "prompt": [{"role": "user", "content": "..."}],
@@ -67,7 +67,7 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
 
     With --base-reward given, every completion also holds its helpful-only "base_reward". The
     weights file is bound to the policy, the grader and the base reward's source.
-    """
+    """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     path = policy_path(settings.policy)
     policy = load(path)

@@ -1,19 +1,21 @@
 """`rbr score`: rewards for a file of completions."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rbr_service import rows
 from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
 from rbr_service.cli.options import SCORING, read, settings_options
-from rbr_service.errors import DataError
+from rbr_service.errors import DataError, GraderError, RBRError
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
 from rbr_service.settings import Settings
+
+CLEAR_LINE = "\r\x1b[K"
 
 
 @click.command()
@@ -25,10 +27,12 @@ from rbr_service.settings import Settings
     type=click.Path(path_type=Path),
     help="Where the rewards go; .parquet or JSONL.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first bad row (exit code 2).")
+@click.option(
+    "--strict", is_flag=True, help="Refuse an input that has a bad row, before scoring any (exit code 2)."
+)
 @settings_options(SCORING)
 def score(source: Path, output: Path, strict: bool, config: Path | None, **flags: Any) -> None:
-    r"""Score every row of IN (JSONL or Parquet).
+    """Score every row of IN (JSONL or Parquet).
 
     \b
     A row:  {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}],
@@ -37,13 +41,18 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
 
     An interrupted run goes on where it was when started again: OUTPUT.journal holds what is done.
     Bad rows are reported by line and stand in the output with their error.
-    """
+    """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     if not source.is_file():
         raise DataError(f"{source}: no such file")
     if not output.absolute().parent.is_dir():
         raise DataError(f"{output}: its folder does not exist")
-    summary = asyncio.run(_run(source, output, settings, strict=strict))
+    if output.is_dir() or (output.exists() and output.samefile(source)):
+        raise DataError(f"{output}: is {'a folder' if output.is_dir() else 'the input'}: name another file")
+    try:
+        summary = asyncio.run(_run(source, output, settings, strict=strict))
+    except (GraderError, OSError) as error:
+        raise RBRError(f"{error}: what is done is kept, run the same command again to go on") from error
     click.echo(
         f"{output}: {summary.rows} rows, {summary.bad} bad, {summary.out_of_scope} out of the policy's scope",
         err=True,
@@ -54,12 +63,42 @@ async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) 
     scorer = make_scorer(settings, Metrics())
     await scorer.grader.start()
     try:
-        with click.progressbar(
-            length=sum(1 for _ in rows.read(source)), label="scoring", show_pos=True
-        ) as bar:
+        with Progress() as progress:
             return await score_file(
-                source, output, scorer, Reader(settings), strict=strict, progress=bar.update,
-                report=lambda message: click.echo(f"rbr: {message}", err=True),
+                source, output, scorer, Reader(settings), strict=strict, progress=progress.show,
+                report=progress.say,
             )  # fmt: skip
     finally:
         await scorer.grader.close()
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line for every tenth."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._bar: Any = None
+        self._tenth = -1
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.render_finish()
+
+    def show(self, done: int, total: int) -> None:
+        """`done` of `total` rows; the first call may begin in the middle."""
+        if self._terminal:
+            # click takes the rows done before for this run's and would promise too early an end.
+            self._bar = self._bar or click.progressbar(
+                length=total, label="scoring", show_pos=True, show_eta=not done, file=sys.stderr
+            )
+            self._bar.update(done - self._bar.pos)
+        elif (tenth := 10 * done // max(total, 1)) != self._tenth:
+            self._tenth = tenth
+            self.say(f"scoring: {done} of {total} rows")
+
+    def say(self, message: str) -> None:
+        """A line of its own, above the bar."""
+        click.echo(f"{CLEAR_LINE if self._bar else ''}rbr: {message}", err=True)

@@ -1,6 +1,5 @@
 """`rbr serve`: the HTTP reward service."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rbr_service.state import State
 @click.command()
 @settings_options(Settings.model_fields)
 def serve(config: Path | None, **flags: Any) -> None:
-    r"""Serve rewards over HTTP until SIGTERM.
+    """Serve rewards over HTTP until SIGTERM.
 
     Every option may also stand in the --config file (policy: safety) or in the environment
     (RBR_POLICY=safety). RBR_API_KEY, from the environment only, demands that key of callers.
@@ -27,7 +26,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     \b
     Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
                /healthz, /readyz, /metrics, /docs
-    """
+    """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()
     scorer = make_scorer(settings, metrics)
@@ -37,7 +36,6 @@ def serve(config: Path | None, **flags: Any) -> None:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
     state = State(settings, metrics, scorer)
     try:
-        started = run(create_app(state), settings, state)
+        run(create_app(state), settings, state)
     except OSError as error:
         raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
-    sys.exit(0 if started else 1)

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from rbr_service.rbr.diagram import Conditions, RuleBook
 from rbr_service.rbr.document import Document, Key
@@ -32,16 +33,25 @@ def check(source: Document, fold: Fold) -> PolicyFile:
 
 
 def _shape(source: Document) -> PolicyFile:
+    if source.data is None:
+        raise source.error((), "is empty")
     try:
         return PolicyFile.model_validate(source.data)
     except ValidationError as error:
-        fault = max(error.errors(include_url=False), key=lambda e: len(_key(source, e["loc"])))
+        fault = max(error.errors(include_url=False), key=lambda e: _nearness(source, e))
         problem = fault["msg"]
         if fault["type"] == "extra_forbidden":
             problem = "is not a key that a policy file has here: remove it or mend its spelling"
+        elif fault["type"] in ("model_type", "dict_type"):
+            problem = "must be a mapping, `key: value`"
         elif fault["type"] == "missing":
             problem = f"lacks the key {fault['loc'][-1]!r}: add it"
         raise source.error(_key(source, fault["loc"]), problem) from error
+
+
+def _nearness(source: Document, fault: ErrorDetails) -> tuple[int, bool]:
+    """The deepest fault tells most; where a mapping or a list may stand, that of the one that stands."""
+    return len(_key(source, fault["loc"])), fault["type"] not in ("dict_type", "list_type")
 
 
 def _key(source: Document, loc: tuple[str | int, ...]) -> Key:
@@ -68,11 +78,14 @@ def _labels(source: Document, file: PolicyFile, fold: Fold) -> None:
 
     def take(label: str, key: Key, owner: str) -> None:
         folded = fold(label)
-        if not folded or taken.setdefault(folded, owner) != owner or folded in (OUT_OF_SCOPE, "error"):
-            reason = f"already means {taken[folded]}" if folded in taken else "is empty"
+        if not folded:
+            raise source.error(key, "is empty: a label needs a name")
+        if folded in (OUT_OF_SCOPE, "error"):
+            raise source.error(key, f"the label {label!r} is reserved: choose another")
+        if taken.setdefault(folded, owner) != owner:
             raise source.error(
                 key,
-                f"the label {label!r} {reason}: labels must be distinct "
+                f"the label {label!r} already means {taken[folded]}: labels must be distinct "
                 "(case, spaces, '_' and '-' do not count)",
             )
 

@@ -36,7 +36,7 @@ class Document:
 
 
 def load(path: Path, name: str | None = None) -> Document:
-    """Read a YAML file; `name` is what messages call it (default: the path).
+    """Read a YAML file; `name` is what messages call it (default: the path). An empty one holds None.
 
     Raises PolicyError for unreadable files, YAML faults, duplicate keys and aliases (an alias can
     make a small file expand without bound).
@@ -53,20 +53,21 @@ def load(path: Path, name: str | None = None) -> Document:
 
 def parse(text: str, label: str) -> Document:
     """Parse YAML text; errors call it `label`. Raises PolicyError."""
-    loader: yaml.SafeLoader | None = None
+    loader: _Loader | None = None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
-        if root is None:
-            raise PolicyError(label, 1, "", "is empty")
         document = Document(label, None)
-        return Document(label, _build(loader, root, (), document, set()), document.lines)
+        if root is None:
+            return document
+        return Document(label, _build(loader, root, (), document), document.lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise PolicyError(label, line, "", f"is not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise PolicyError(label, 1, "", f"is not valid YAML: {' '.join(str(error).split())}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PolicyError(label, line, "", f"is not valid YAML: {error.reason}") from error
     except RecursionError as error:
         raise PolicyError(label, 1, "", "is nested too deeply") from error
     finally:
@@ -74,35 +75,42 @@ def parse(text: str, label: str) -> Document:
             loader.dispose()
 
 
-def _build(loader: yaml.SafeLoader, node: yaml.Node, path: Key, document: Document, seen: set[int]) -> Any:
-    if id(node) in seen:
-        raise PolicyError(
-            document.path,
-            node.start_mark.line + 1,
-            "",
-            "YAML aliases (*name) are not supported: repeat the text",
-        )
-    seen.add(id(node))
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases where they stand."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not supported: repeat the text", problem_mark=mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _build(loader: _Loader, node: yaml.Node, path: Key, document: Document) -> Any:
     document.lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*path, i), document, seen) for i, item in enumerate(node.value)]
+        return [_build(loader, item, (*path, i), document) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        return _mapping(loader, node, path, document, seen)
+        return _mapping(loader, node, path, document)
+    return _scalar(loader, node, path, document)
+
+
+def _scalar(loader: _Loader, node: yaml.Node, path: Key, document: Document) -> Any:
     try:
         return loader.construct_object(node, deep=True)
-    except ValueError as error:
-        raise document.error(path, f"{node.value!r} is not a value YAML can hold: {error}") from error
+    except (ValueError, LookupError, AttributeError) as error:  # what PyYAML raises for `!!int ""` etc.
+        kind = node.tag.rpartition(":")[2]
+        raise document.error(path, f"{node.value[:80]!r} is not a value of the YAML type {kind!r}") from error
 
 
-def _mapping(
-    loader: yaml.SafeLoader, node: yaml.MappingNode, path: Key, document: Document, seen: set[int]
-) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode, path: Key, document: Document) -> dict[Any, Any]:
     content: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise PolicyError(document.path, line, "", "a key must be a plain word")
-        key = _build(loader, key_node, (*path, "key"), document, seen)
+        key = _scalar(loader, key_node, path, document)
         if key in content:
             first = document.line((*path, key))
             raise PolicyError(
@@ -112,5 +120,5 @@ def _mapping(
                 f"stands twice (first on line {first}): remove one",
             )
         document.lines[(*path, key)] = line
-        content[key] = _build(loader, value_node, (*path, key), document, seen)
+        content[key] = _build(loader, value_node, (*path, key), document)
     return content

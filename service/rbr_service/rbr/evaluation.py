@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from rbr_service.rbr.policy import Policy
 
@@ -65,8 +64,9 @@ def auroc(p: Floats, truth: NDArray[np.bool_]) -> float | None:
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
         return None
-    ranks = rankdata(p)
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    others = np.sort(p[~truth])
+    below, not_above = (np.searchsorted(others, p[truth], side) for side in ("left", "right"))
+    return float((below + not_above).mean() / 2 / negatives)
 
 
 def classes(policy: Policy, types: Sequence[str | None], p: Floats, labels: Floats) -> dict[str, Any]:

@@ -75,8 +75,10 @@ def fit(kind: ResponseType, rows: Sequence[RankedRow], l2: float = L2, margin: f
         return float(loss.mean() + l2 / 2 * (w @ w)), basis.T @ gradient
 
     start = np.zeros(basis.shape[1])
-    options = {"maxiter": 5000, "maxfun": 20000, "ftol": 1e-14, "gtol": 1e-9}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": 5000, "maxfun": 20000, "ftol": 1e-14, "gtol": 1e-9},
+    )  # fmt: skip
     w = basis @ np.asarray(found.x)
     lead = gap + difference @ w
     weights = {name: round(float(value), 9) + 0.0 for name, value in zip(kind.features, w, strict=True)}

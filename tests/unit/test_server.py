@@ -1,0 +1,218 @@
+"""The server's way in and out: nobody who is connected goes unanswered, no fault is swallowed."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import pytest
+import uvloop
+from click.testing import CliRunner
+from tests.conftest import MakeState
+
+from rbr_service import server as module
+from rbr_service.app import create_app
+from rbr_service.cli import main
+from rbr_service.errors import GraderError
+from rbr_service.graders.fixed import FixedGrader
+from rbr_service.graders.lexical import LexicalGrader
+from rbr_service.server import Server, serve
+from rbr_service.state import State
+
+BODY = b'{"query": ["Sorry, no."], "labels": ["comply"]}'
+REQUEST = (
+    b"POST /score HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
+READY = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
+
+Run = Callable[[Callable[["Served"], Coroutine[None, None, None]]], None]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; `run` limits the time."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
+class Served:
+    """A server in the test's own event loop."""
+
+    def __init__(self, server: Server, task: asyncio.Task[None], port: int) -> None:
+        self.task = task
+        self._server, self._port = server, port
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator["Client"]:
+        """A connection that the server has accepted."""
+        known = len(self._server.server_state.connections)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            await until(lambda: len(self._server.server_state.connections) > known)
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+    def knock(self) -> socket.socket:
+        """A connection that the kernel has taken and the server not yet."""
+        return socket.create_connection(("127.0.0.1", self._port), timeout=60)
+
+    async def stop(self, at_last: Callable[[], None] = lambda: None) -> None:
+        """Begin shutdown, with `at_last` just before, and wait until the listener is closed."""
+
+        async def tick(counter: int) -> bool:
+            at_last()
+            return True
+
+        self._server.on_tick = tick  # type: ignore[method-assign]
+        await until(lambda: not any(listener.is_serving() for listener in self._server.servers))
+
+
+class Client:
+    """The other side of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.read, self.write = reader.read, writer.write
+        self._reader = reader
+
+    async def answer(self) -> tuple[bytes, bytes]:
+        """Head and body of the next answer."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return head, await self._reader.readexactly(length)
+
+
+@pytest.fixture
+def run(make_state: MakeState, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a scenario against a server on uvloop, to the server's own end."""
+    monkeypatch.setattr(module, "SILENCE", 60.0)
+    monkeypatch.setattr(module, "HANDSHAKE", 0.0)
+    state = make_state(FixedGrader())
+
+    async def play(scenario: Callable[[Served], Coroutine[None, None, None]]) -> None:
+        async with served(state) as running:
+            await scenario(running)
+            await running.task
+
+    def run(scenario: Callable[[Served], Coroutine[None, None, None]]) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.wait_for(play(scenario), 60))
+
+    return run
+
+
+@contextlib.asynccontextmanager
+async def served(state: State) -> AsyncIterator[Served]:
+    """A server that has started."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = Server(create_app(state), state.settings, state)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        try:
+            yield Served(server, task, listener.getsockname()[1])
+        finally:
+            task.cancel()
+
+
+@pytest.mark.parametrize(
+    "sent", [0, 30, REQUEST.index(b"{") + 5], ids=["nothing", "half a head", "half a body"]
+)
+def test_a_connection_that_has_not_asked_yet_is_heard(run: Run, sent: int) -> None:
+    async def scenario(running: Served) -> None:
+        async with running.client() as client:
+            client.write(REQUEST[:sent])
+            await running.stop()
+            client.write(REQUEST[sent:])
+            head, body = await client.answer()
+            assert head.startswith(b"http/1.1 200 ")
+            assert b"connection: close" in head
+            assert b'"rewards":[' in body
+            assert await client.read() == b""
+
+    run(scenario)
+
+
+def test_a_kept_connection_is_answered_once_more_and_told_to_close(run: Run) -> None:
+    async def scenario(running: Served) -> None:
+        async with running.client() as client:
+            client.write(READY)
+            head, _ = await client.answer()
+            assert head.startswith(b"http/1.1 200 ")
+            assert b"connection: close" not in head
+            await running.stop()
+            client.write(READY)
+            head, body = await client.answer()
+            assert head.startswith(b"http/1.1 503 ")
+            assert b"connection: close" in head
+            assert b'"not_ready"' in body
+
+    run(scenario)
+
+
+def test_connections_that_the_kernel_holds_are_taken_in(run: Run) -> None:
+    async def scenario(running: Served) -> None:
+        waiting: list[socket.socket] = []
+        with contextlib.ExitStack() as closing:
+
+            def knock() -> None:
+                waiting.extend(closing.enter_context(running.knock()) for _ in range(20))
+
+            await running.stop(at_last=knock)
+            for connection in waiting:
+                connection.sendall(READY)
+            for connection in waiting:
+                answer = await asyncio.to_thread(connection.recv, 65536)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+
+    run(scenario)
+
+
+def test_a_silent_connection_is_closed_after_a_while(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.01)
+
+    async def scenario(running: Served) -> None:
+        async with running.client() as client:
+            await running.stop()
+            assert await client.read() == b""
+
+    run(scenario)
+
+
+def test_new_connections_are_refused_without_harm_to_those_that_are_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as late:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=60) as early:
+            module._refuse_new(listener)
+            late.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                late.connect(address)
+            taken, _ = listener.accept()
+            with taken:
+                early.sendall(b"hello")
+                assert taken.recv(5) == b"hello"
+                taken.sendall(b"you")
+                assert early.recv(3) == b"you"
+            assert not module._has_waiting(listener)
+
+
+async def broken(_: object) -> None:
+    """In place of a grader's start."""
+    raise GraderError("no such device: choose another grader")
+
+
+def test_a_grader_that_cannot_start_is_raised(make_state: MakeState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FixedGrader, "start", broken)
+    state = make_state(FixedGrader(), port=0)
+    with pytest.raises(GraderError, match="no such device"):
+        serve(create_app(state), state.settings, state)
+    assert not state.ready
+
+
+def test_a_grader_that_cannot_start_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LexicalGrader, "start", broken)
+    result = CliRunner().invoke(main, ["serve", "--port", "0"])
+    assert result.exit_code == 1
+    note, refusal = result.output.splitlines()
+    assert note.startswith("rbr: note: ")
+    assert refusal == "rbr: no such device: choose another grader"
