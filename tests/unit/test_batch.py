@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import MakeState
 
 from rbr_service import batch, rows
 from rbr_service.batch import Summary, score_file
@@ -19,6 +18,7 @@ from rbr_service.errors import DataError, GraderError
 from rbr_service.graders.base import GradeRequest, Verdict
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.reading import Reader
+from tests.conftest import MakeState
 
 GOOD = 10
 LINES = [

@@ -315,6 +315,37 @@ def test_a_circle_of_derivations_names_its_members() -> None:
     assert re.search(r"(nice <- terse <- nice)|(terse <- nice <- terse)", error.problem)
 
 
+def chained(link: str, length: int) -> str:
+    """TINY with the derivations d0, d1 ..., each made of the one before by `link`."""
+    links = [f"  d{i}: {link.format(f'd{i - 1}' if i else 'nice')}" for i in range(length)]
+    text = TINY.replace("  terse:\n", "\n".join(links) + "\n  terse:\n")
+    last = f"d{length - 1}"
+    return text.replace("{nice: true}", f"{{nice: true, {last}: true}}").replace(
+        "fair: {nice: false, rude: false}",
+        f"fair: [{{nice: false, rude: false}}, {{nice: true, {last}: false}}]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "length", "name"),
+    [
+        ("{{{0}: true, short: true}}", 300, "d49"),
+        ("[{{{0}: true, short: true}}, {{{0}: false, short: false}}]", 40, "d11"),
+    ],
+)
+def test_derivations_that_grow_without_bound_are_refused(link: str, length: int, name: str) -> None:
+    error = refusal(chained(link, length))
+    assert error.key == f"derived.{name}"
+    assert "too large" in error.problem
+
+
+def test_too_many_propositions_are_refused() -> None:
+    more = "".join(f"  p{i}: {{question: 'Q?', definition: D.}}\n" for i in range(256))
+    error = refusal(TINY.replace("derived:\n", more + "derived:\n"))
+    assert error.key == "propositions"
+    assert "256" in error.problem
+
+
 def holds(condition: Any, names: Mapping[str, Any], world: Mapping[str, bool]) -> bool:
     """Whether a condition holds in a world, read straight from its definition."""
     if isinstance(condition, list):

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import pytest
 import uvloop
 from click.testing import CliRunner
-from tests.conftest import MakeState
 
 from rbr_service import server as module
 from rbr_service.app import create_app
@@ -18,6 +17,7 @@ from rbr_service.graders.fixed import FixedGrader
 from rbr_service.graders.lexical import LexicalGrader
 from rbr_service.server import Server, serve
 from rbr_service.state import State
+from tests.conftest import MakeState
 
 BODY = b'{"query": ["Sorry, no."], "labels": ["comply"]}'
 REQUEST = (

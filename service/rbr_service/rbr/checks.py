@@ -16,6 +16,8 @@ from rbr_service.rbr.document import Document, Key
 from rbr_service.rbr.schema import OUT_OF_SCOPE, PolicyFile
 
 Fold = Callable[[str], str]
+MAX_LITERALS = 10_000
+MAX_STEPS = 50
 
 
 def check(source: Document, fold: Fold) -> PolicyFile:
@@ -166,6 +168,7 @@ def _derivations(source: Document, file: PolicyFile) -> None:
             ("derived", circle[0]),
             f"is derived from itself ({' <- '.join(circle)}): break the circle",
         ) from error
+    _bounded(source, file, order)
     book = RuleBook(file.propositions, file.derived)
     known = {book.node(name): name for name in file.propositions}
     for name in order:
@@ -176,6 +179,23 @@ def _derivations(source: Document, file: PolicyFile) -> None:
         twin = known.setdefault(node, name)
         if twin != name:
             raise source.error(("derived", name), f"means the same as {twin!r}: use that one")
+
+
+def _bounded(source: Document, file: PolicyFile, order: Iterable[str]) -> None:
+    """A few lines can stand for billions once names are written out, as their hashes do."""
+    literals: dict[str, int] = {}
+    steps: dict[str, int] = {}
+    for name in order:
+        condition = file.derived[name]
+        parts = [condition] if isinstance(condition, Mapping) else condition
+        literals[name] = sum(literals.get(other, 1) for part in parts for other in part)
+        steps[name] = 1 + max(steps.get(other, 0) for other in mentions(condition))
+        if literals[name] > MAX_LITERALS or steps[name] > MAX_STEPS:
+            raise source.error(
+                ("derived", name),
+                f"is too large: written out it has {literals[name]} conditions in {steps[name]} steps, over "
+                f"the limits of {MAX_LITERALS} and {MAX_STEPS}; simplify it",
+            )
 
 
 def _metrics(source: Document, file: PolicyFile) -> None:

@@ -82,9 +82,7 @@ def fit(kind: ResponseType, rows: Sequence[RankedRow], l2: float = L2, margin: f
     w = basis @ np.asarray(found.x)
     lead = gap + difference @ w
     weights = {name: round(float(value), 9) + 0.0 for name, value in zip(kind.features, w, strict=True)}
-    return Fit(
-        weights, len(better), float(np.maximum(0.0, margin - lead).mean()), float((lead <= 0).mean())
-    )
+    return Fit(weights, len(better), float(np.maximum(0.0, margin - lead).mean()), float((lead <= 0).mean()))
 
 
 def _pairs(rows: Sequence[RankedRow]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -79,7 +79,7 @@ class PolicyFile(_Part):
     unlabelled: Name | Literal["out_of_scope", "error"]
     content_policy: dict[Line, Category] = {}
     response_types: Annotated[dict[Name, ResponseType], Field(min_length=1)]
-    propositions: Annotated[dict[Name, Proposition], Field(min_length=1)]
+    propositions: Annotated[dict[Name, Proposition], Field(min_length=1, max_length=256)]
     derived: dict[Name, Condition] = {}
     rules: dict[Name, Annotated[dict[Name, Condition], Field(min_length=1)]]
     metrics: Metrics = Metrics()
