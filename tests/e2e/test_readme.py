@@ -21,8 +21,8 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """The service: the one that RBR_README_URL names, or one started for the test."""
-    running = os.environ.get("RBR_README_URL")
+    """The service: the one that README_URL names, or one started for the test."""
+    running = os.environ.get("README_URL")
     if running:
         yield running
         return
