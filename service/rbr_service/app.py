@@ -53,7 +53,9 @@ def _answer_errors(app: FastAPI, state: State) -> None:
         state.metrics.failures.labels(code).inc()
         error: dict[str, Any] = {"code": code, "message": _printable(message)}
         if details:
-            error["details"] = {key: _printable(str(value)) for key, value in details.items()}
+            error["details"] = {
+                key: _printable(value) if isinstance(value, str) else value for key, value in details.items()
+            }
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
         return JSONResponse({"error": error}, status, headers)
 

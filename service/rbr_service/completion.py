@@ -8,9 +8,9 @@ emit special tokens in mid-text.
 """
 
 import re
-import unicodedata
-from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from rbr_service.errors import CannotCutError, EmptyCompletionError, UnclosedRea
 
 # A shorter overlap proves nothing: any completion may begin with the prompt's last few characters.
 MIN_OVERLAP = 32
+FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 MAX_TURNS = 64  # so many of a label's messages are looked for: each costs a pass over the text
 
 # End-of-sequence and padding texts of ChatML, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Command R.
@@ -30,7 +31,6 @@ END_TOKENS = (
 )  # fmt: skip
 _END = "|".join(map(re.escape, END_TOKENS))
 _LEADING = re.compile(rf"(?:{_END}|\s)*+")
-_PIECES = re.compile(r".{0,255}\s|.{1,256}", re.DOTALL)  # ends at white space where there is some
 _SPACE = re.compile(r"\s*+")
 _TRAILING_REVERSED = re.compile(rf"(?:{'|'.join(re.escape(token[::-1]) for token in END_TOKENS)}|\s)*+")
 
@@ -61,9 +61,9 @@ def cut(query: str, prompt: str, messages: Sequence[Message] = ()) -> str:
         overlap = _overlap(start, text)
         if overlap:
             return text[overlap:]
-    answer = _after(query, messages)
-    if answer is not None:
-        return answer
+    place = _after(query, messages)
+    if place is not None:
+        return query[place:]
     if not prompt:
         return query
     raise CannotCutError(
@@ -84,18 +84,17 @@ def _end(pattern: re.Pattern[str], text: str, place: int = 0) -> int:
     return match.end() if match else place
 
 
-def _after(query: str, messages: Sequence[Message]) -> str | None:
-    """What follows the last of `messages` in `query` and the template's header; None if not there.
+def _after(query: str, messages: Sequence[Message]) -> int | None:
+    """Where the answer begins in `query`, told by the prompt's `messages`; None if they are not there.
 
-    A tokenizer that normalises Unicode is met by comparing normalised text; the answer keeps its
-    own letters.
+    A tokenizer may have normalised Unicode, so normalised contents are looked for too.
     """
     contents = [m.content.strip() for m in messages if m.content.strip()][-MAX_TURNS:]
-    place = _prompt_end(query, contents)
-    if place is not None:
-        return query[place:]
-    place = _prompt_end(_normal(query), list(map(_normal, contents)))
-    return None if place is None else query[_original(query, place) :]
+    for wanted in (contents, *([normalize(form, c) for c in contents] for form in FORMS)):
+        place = _prompt_end(query, wanted)
+        if place is not None:
+            return place
+    return None
 
 
 def _prompt_end(text: str, contents: Sequence[str]) -> int | None:
@@ -118,25 +117,6 @@ def _prompt_end(text: str, contents: Sequence[str]) -> int | None:
             return header.end()
         place = max(header.start(), header.end() - len(last) + 1)  # inside the header it ends alike
     return None
-
-
-def _normal(text: str) -> str:
-    """NFKC, piece by piece: it takes quadratic time for a run of combining marks."""
-    return "".join(map(_nfkc, _PIECES.findall(text)))
-
-
-def _original(text: str, place: int) -> int:
-    """The place in `text` of a place in `_normal(text)`."""
-    for found in _PIECES.finditer(text):
-        piece, size = found.group(), len(_nfkc(found.group()))
-        if place <= size:
-            return found.start() + bisect_left(range(len(piece)), place, key=lambda i: len(_nfkc(piece[:i])))
-        place -= size
-    return len(text)
-
-
-def _nfkc(text: str) -> str:
-    return unicodedata.normalize("NFKC", text)
 
 
 def _overlap(prompt: str, text: str) -> int:

@@ -13,6 +13,8 @@
 codes; nothing else catches them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -68,6 +70,17 @@ class RequestError(RBRError):
 
     code = "invalid_request"
     status = 422
+
+
+@contextmanager
+def entry(index: int) -> Iterator[None]:
+    """Names the entry of a batch, counted from 0, in the request errors raised inside."""
+    try:
+        yield
+    except RequestError as error:
+        error.message = f"entry {index}: {error.message}"
+        error.details["entry"] = index
+        raise
 
 
 class MalformedJSONError(RequestError):

@@ -5,14 +5,13 @@
 All three roads end in the same Sample, so one completion earns the same reward on each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rbr_service import completion, labels, templates
 from rbr_service.conversation import Conversation, Message
-from rbr_service.errors import RequestError, TooLargeError
+from rbr_service.errors import TooLargeError, entry
 from rbr_service.labels import MessageIn
 from rbr_service.schemas import OpenRLHFRequest, SampleIn, SlimeRequest
 from rbr_service.scorer import Sample
@@ -32,7 +31,7 @@ class Reader:
         raw: Sequence[Any] = body.labels if body.labels is not None else [None] * len(body.query)
         samples = []
         for i, (query, prompt, label) in enumerate(zip(body.query, prompts, raw, strict=True)):
-            with _at(f"entry {i}"):
+            with entry(i):
                 samples.append(self._cut(query, prompt, label))
         return samples
 
@@ -41,7 +40,7 @@ class Reader:
         self._count(len(rows))
         samples = []
         for i, row in enumerate(rows):
-            with _at(f"samples.{i}"):
+            with entry(i):
                 samples.append(self.row(row))
         return samples
 
@@ -88,14 +87,3 @@ class Reader:
 
 def _messages(given: Iterable[MessageIn]) -> tuple[Message, ...]:
     return tuple(message.message() for message in given)
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Names the entry in a request error."""
-    try:
-        yield
-    except RequestError as error:
-        error.message = f"{place}: {error.message}"
-        error.details["entry"] = place
-        raise

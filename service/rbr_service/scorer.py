@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rbr_service.conversation import Conversation
-from rbr_service.errors import GraderError, NoBaseRewardError
+from rbr_service.errors import GraderError, NoBaseRewardError, entry
 from rbr_service.graders.base import Grader, GradeRequest, Verdict
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.model import LinearModel, TypeModel
@@ -91,25 +91,26 @@ class Scorer:
 
         Raises UnknownResponseTypeError, NoResponseTypeError, NoBaseRewardError, GraderError.
         """
-        types = [self._type(sample) for sample in samples]
-        bases = [self._base(sample) for sample in samples]
+        plan = []
+        for i, sample in enumerate(samples):
+            with entry(i):
+                plan.append(self.check(sample))
         asked = [
             GradeRequest(sample.conversation, kind.propositions)
-            for sample, kind in zip(samples, types, strict=True)
+            for sample, (kind, _) in zip(samples, plan, strict=True)
             if kind
         ]
         answers = iter(await self._grade(asked))
         results = []
-        for kind, base in zip(types, bases, strict=True):
+        for kind, base in plan:
             result = self._result(kind, base, next(answers)) if kind else Result(base, 0.0, NEUTRAL_SCORE)
             self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
             results.append(result)
         return results
 
-    def check(self, sample: Sample) -> None:
-        """Refuse what `score` would refuse, before anything is graded. Raises RequestError."""
-        self._type(sample)
-        self._base(sample)
+    def check(self, sample: Sample) -> tuple[TypeModel | None, float]:
+        """The model and base reward of a sample, before anything is graded. Raises RequestError."""
+        return self._type(sample), self._base(sample)
 
     def _type(self, sample: Sample) -> TypeModel | None:
         kind = self.policy.resolve(sample.label)

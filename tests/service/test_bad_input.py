@@ -313,4 +313,18 @@ def test_a_prompt_that_is_not_in_the_query_is_refused(strict: TestClient) -> Non
     prompt = "A question that the tokenizer has changed beyond recognition"
     response = strict.post("/score", json={"query": ["Something else"], "prompts": [prompt]})
     assert "messages" in refused(response, 422, "cannot_cut")
-    assert response.json()["error"]["details"] == {"entry": "entry 0"}
+    assert response.json()["error"]["details"] == {"entry": 0}
+
+
+def test_a_refusal_inside_a_batch_names_the_entry(client: TestClient) -> None:
+    good, bad = ("Sorry.", "hard_refusal"), ("Sorry.", "hard_refusla")
+    body = {
+        "samples": [
+            {"messages": [{"role": "assistant", "content": text}], "response_type": label}
+            for text, label in (good, good, bad)
+        ]
+    }
+    error = client.post("/v1/score", json=body).json()["error"]
+    assert error["code"] == "unknown_response_type"
+    assert error["message"].startswith("entry 2: ")
+    assert error["details"] == {"entry": 2}

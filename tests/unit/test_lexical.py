@@ -392,15 +392,15 @@ def test_fingerprint_changes_with_content(tmp_path: Path, old: str, new: str) ->
         ("please", "'(please'", "cues.polite (proposition p), pattern '(please': missing )"),
         ("please", "'(?=please)'", "cues.polite (proposition p), pattern '(?=please)': "),
         ("please", "'(?:please)*'", "pattern '(?:please)*' matches the empty text"),
-        ("  p: {", "  p: {bias: 1, ", "the key 'bias' is given twice"),
-        ("cues:", "cues: [", "is not YAML"),
+        ("  p: {", "  p: {bias: 1, ", "propositions.p.bias: stands twice (first on line "),
+        ("cues:", "cues: [", "is not valid YAML"),
     ],
 )
 def test_faults_name_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in BASE
     with pytest.raises(CueError) as caught:
         digest(tmp_path, BASE.replace(old, new, 1))
-    assert str(caught.value).startswith(f"{tmp_path / 'f.lexical.yaml'}: ")
+    assert str(caught.value).startswith(f"{tmp_path / 'f.lexical.yaml'}:")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, StartupError)
@@ -409,10 +409,10 @@ def test_faults_name_file_and_key(tmp_path: Path, old: str, new: str, message: s
 
 @pytest.mark.parametrize("text", ["", "[]", "propositions: {}", "\0"])
 def test_files_that_hold_no_cues(tmp_path: Path, text: str) -> None:
-    with pytest.raises(CueError, match=r"f\.lexical\.yaml: "):
+    with pytest.raises(CueError, match=r"f\.lexical\.yaml:"):
         digest(tmp_path, text)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(CueError, match=r"none\.lexical\.yaml: cannot be read"):
+    with pytest.raises(CueError, match=r"none\.lexical\.yaml:1: cannot be read"):
         load_cues(tmp_path / "none.lexical.yaml")

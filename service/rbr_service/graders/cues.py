@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import re2
-import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from rbr_service.errors import StartupError
+from rbr_service.errors import PolicyError, StartupError
 from rbr_service.graders.signals import SIGNALS
+from rbr_service.rbr import document
 
 Place = Literal["sentence", "first", "last", "completion", "prompt"]
 
@@ -196,36 +196,19 @@ def _users(cues: Cues) -> dict[str, str]:
     return dict.fromkeys(cues.cues, "-") | users
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML of plain values in which a key given twice is a fault."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load_cues(path: Path, propositions: Iterable[str] = ()) -> Cues:
     """Read and check a cue file that must answer `propositions`. Raises CueError."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        cues = Cues.model_validate(content)
-    except (OSError, UnicodeDecodeError) as fault:
-        raise CueError(f"{path}: cannot be read ({fault}); give a UTF-8 YAML file.") from fault
-    except yaml.YAMLError as fault:
-        reason = " ".join(str(fault).split())
-        raise CueError(f"{path}: is not YAML ({reason}); mend its syntax.") from fault
+        source = document.load(path)
+        cues = Cues.model_validate(source.data)
+    except PolicyError as fault:
+        raise CueError(fault.message) from fault
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         # The third part of a cue's place is the name of its kind, which the file does not have.
         place = [part for at, part in enumerate(first["loc"]) if at != 2 or first["loc"][0] != "cues"]
-        key = ".".join(map(str, place))
         reason = first["msg"].removeprefix("Value error, ")
-        raise CueError(f"{path}: {key}{': ' if key else ''}{reason}; correct it.") from fault
+        raise CueError(source.error(place, f"{reason}; correct it").message) from fault
     _check_patterns(cues, path)
     missing = sorted(set(propositions) - set(cues.propositions))
     if missing:

@@ -3,7 +3,7 @@
 Document -> check(shape, names, derivations, rules) -> PolicyFile, or the first PolicyError
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
@@ -16,6 +16,7 @@ from rbr_service.rbr.document import Document, Key
 from rbr_service.rbr.schema import OUT_OF_SCOPE, PolicyFile
 
 Fold = Callable[[str], str]
+Fault = tuple[Key, str]
 MAX_LITERALS = 10_000
 MAX_STEPS = 50
 
@@ -169,16 +170,20 @@ def _derivations(source: Document, file: PolicyFile) -> None:
             f"is derived from itself ({' <- '.join(circle)}): break the circle",
         ) from error
     _bounded(source, file, order)
+    _raise_first(source, _derived_faults(file, order))
+
+
+def _derived_faults(file: PolicyFile, order: Iterable[str]) -> Iterator[Fault]:
     book = RuleBook(file.propositions, file.derived)
     known = {book.node(name): name for name in file.propositions}
     for name in order:
         node = book.node(name)
         constant = book.constant(node)
         if constant is not None:
-            raise source.error(("derived", name), f"is always {str(constant).lower()}: mend or remove it")
+            yield ("derived", name), f"is always {str(constant).lower()}: mend or remove it"
         twin = known.setdefault(node, name)
         if twin != name:
-            raise source.error(("derived", name), f"means the same as {twin!r}: use that one")
+            yield ("derived", name), f"means the same as {twin!r}: use that one"
 
 
 def _bounded(source: Document, file: PolicyFile, order: Iterable[str]) -> None:
@@ -218,31 +223,36 @@ def _metrics(source: Document, file: PolicyFile) -> None:
 
 def _rules(source: Document, file: PolicyFile) -> None:
     """Each response type's classes are reachable, exclusive and exhaustive: proved, not sampled."""
-    book = RuleBook(file.propositions, file.derived)
-    for response_type, rules in file.rules.items():
-        for name, condition in rules.items():
-            if book.constant(book.condition(condition)) is False:
-                raise source.error(
-                    ("rules", response_type, name),
-                    "can never hold: no completion reaches this class; mend or remove it",
-                )
-        overlap = book.overlap(rules)
-        if overlap:
-            first, second, example = overlap
-            raise source.error(
-                ("rules", response_type, second),
-                f"overlaps {first!r}: both hold when {_spell(example)}; "
-                "add a condition that tells them apart",
-            )
-        hole = book.hole(rules)
-        if hole is not None:
-            raise source.error(
-                ("rules", response_type),
-                f"leave a hole: no class holds when {_spell(hole)}; widen a class or add one",
-            )
+    _raise_first(source, _rule_faults(file))
     for i, name in enumerate(file.classes):
         if not any(name in rules for rules in file.rules.values()):
             raise source.error(("classes", i), f"no response type reaches {name!r}: add a rule or remove it")
+
+
+def _rule_faults(file: PolicyFile) -> Iterator[Fault]:
+    book = RuleBook(file.propositions, file.derived)
+    for kind, rules in file.rules.items():
+        for name, condition in rules.items():
+            if book.constant(book.condition(condition)) is False:
+                problem = "can never hold: no completion reaches this class; mend or remove it"
+                yield ("rules", kind, name), problem
+        overlap = book.overlap(rules)
+        if overlap:
+            first, second, example = overlap
+            problem = f"both hold when {_spell(example)}; add a condition that tells them apart"
+            yield ("rules", kind, second), f"overlaps {first!r}: {problem}"
+        hole = book.hole(rules)
+        if hole is not None:
+            problem = f"no class holds when {_spell(hole)}; widen a class or add one"
+            yield ("rules", kind), f"leave a hole: {problem}"
+
+
+def _raise_first(source: Document, faults: Iterator[Fault]) -> None:
+    """Raise with the diagrams already gone: dd complains when a traceback keeps one alive."""
+    found = next(faults, None)
+    del faults
+    if found:
+        raise source.error(*found)
 
 
 def _all_used(source: Document, file: PolicyFile) -> None:
