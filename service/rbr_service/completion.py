@@ -9,6 +9,7 @@ emit special tokens in mid-text.
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 from unicodedata import normalize
 
@@ -45,37 +46,55 @@ _HEADER = re.compile(
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def cut(query: str, prompt: str, messages: Sequence[Message] = ()) -> str:
+def cut(query: str, prompt: str | None, messages: Sequence[Message] = ()) -> str:
     """The part of `query` after the prompt. Raises CannotCutError.
 
     An over-long prompt is truncated on the left before generation while `prompt` is still whole:
     then the longest suffix of it, of MIN_OVERLAP characters or more, that begins `query` is cut.
     `messages`, where the label brings them, find the prompt's end also when the tokenizer does not
-    round-trip its text.
+    round-trip its text, and win over a `prompt` that does not hold the last of them.
     """
-    texts = dict.fromkeys([(query, prompt), (_unpadded(query), _unpadded(prompt))])
-    for text, start in texts:
-        if start and text.startswith(start):
-            return text[len(start) :]
-    for text, start in texts:
-        overlap = _overlap(start, text)
-        if overlap:
-            return text[overlap:]
-    place = _after(query, messages)
-    if place is not None:
-        return query[place:]
-    if not prompt:
+    contents = [m.content.strip() for m in messages if m.content.strip()][-MAX_TURNS:]
+    known = prompt or ""
+    ways = [partial(_behind_prompt, query, known), partial(_behind_messages, query, known, contents)]
+    if contents and contents[-1] not in known:
+        ways.reverse()
+    for way in ways:
+        place = way()
+        if place is not None:
+            return query[place:]
+    if prompt == "":
         return query
-    raise CannotCutError(
+    raise CannotCutError(_why(prompt, contents))
+
+
+def _why(prompt: str | None, contents: Sequence[str]) -> str:
+    if contents:
+        return (
+            "neither the prompt nor the label's messages are found in query: send the text the model "
+            "was given as prompts, and in messages what its template was filled with"
+        )
+    remedy = 'put the prompt\'s messages into the label as {"messages": [...]}'
+    if prompt is None:
+        return f"the body has no prompts to tell the completion from the prompt by: add them, or {remedy}"
+    return (
         "the prompt is not the beginning of query, nor is any suffix of it of "
-        f"{MIN_OVERLAP} characters or more: the tokenizer does not round-trip this text. "
-        'Put the prompt\'s messages into the label as {"messages": [...]}'
+        f"{MIN_OVERLAP} characters or more: the tokenizer does not round-trip this text; {remedy}"
     )
 
 
-def _unpadded(text: str) -> str:
-    """Without leading padding and white space."""
-    return text[_end(_LEADING, text) :]
+def _behind_prompt(query: str, prompt: str) -> int | None:
+    """Where `query` goes on after the prompt, whole or truncated, with or without padding ahead."""
+    padding = _end(_LEADING, query)
+    starts = [(0, prompt), (padding, prompt[_end(_LEADING, prompt) :])]
+    for place, start in starts:
+        if start and query.startswith(start, place):
+            return place + len(start)
+    for place, start in starts:
+        overlap = _overlap(start, query[place:])
+        if overlap:
+            return place + overlap
+    return None
 
 
 def _end(pattern: re.Pattern[str], text: str, place: int = 0) -> int:
@@ -84,39 +103,54 @@ def _end(pattern: re.Pattern[str], text: str, place: int = 0) -> int:
     return match.end() if match else place
 
 
-def _after(query: str, messages: Sequence[Message]) -> int | None:
-    """Where the answer begins in `query`, told by the prompt's `messages`; None if they are not there.
+def _behind_messages(query: str, prompt: str, contents: Sequence[str]) -> int | None:
+    """Where the answer to the messages begins in `query`; None if they are not there.
 
     A tokenizer may have normalised Unicode, so normalised contents are looked for too.
     """
-    contents = [m.content.strip() for m in messages if m.content.strip()][-MAX_TURNS:]
+    if not contents:
+        return None
+    tail = "".join(prompt.rpartition(contents[-1])[2].split()) if contents[-1] in prompt else ""
     for wanted in (contents, *([normalize(form, c) for c in contents] for form in FORMS)):
-        place = _prompt_end(query, wanted)
+        place = _prompt_end(query, wanted, tail)
         if place is not None:
             return place
     return None
 
 
-def _prompt_end(text: str, contents: Sequence[str]) -> int | None:
-    """Where the last of `contents`, found in their order, and the header behind it end.
+def _prompt_end(text: str, contents: Sequence[str], tail: str) -> int | None:
+    """Where the last of `contents`, found in their order, and what opens the answer behind it end.
 
-    Earlier ones may be missing: truncation removes them and templates rewrite them. A last one under
-    MIN_OVERLAP characters may stand anywhere, so it counts only where an answer is opened behind it.
+    Earlier ones may be missing: truncation removes them and templates rewrite them. The answer is
+    opened by `tail`, the prompt's own end without its white space, or by a known header; only where
+    the tail is not known may the answer follow at once, and only behind MIN_OVERLAP characters.
     """
-    if not contents:
-        return None
     *earlier, last = contents
     place = 0
     for content in earlier:
         start = text.find(content, place)
         place = start + len(content) if start >= 0 else place
     while (start := text.find(last, place)) >= 0:
-        header = _HEADER.match(text, start + len(last))
+        end = start + len(last)
+        opened = _skip(text, end, tail) if tail else None
+        if opened is not None:
+            return opened
+        header = _HEADER.match(text, end)
         assert header  # it may be empty
-        if len(last) >= MIN_OVERLAP or header[1]:
+        if header[1] or (len(last) >= MIN_OVERLAP and not tail):
             return header.end()
         place = max(header.start(), header.end() - len(last) + 1)  # inside the header it ends alike
     return None
+
+
+def _skip(text: str, place: int, letters: str) -> int | None:
+    """Where `letters` end in `text` from `place` on, white space between them aside."""
+    for letter in letters:
+        place = _end(_SPACE, text, place)
+        if not text.startswith(letter, place):
+            return None
+        place += 1
+    return _end(_SPACE, text, place)
 
 
 def _overlap(prompt: str, text: str) -> int:

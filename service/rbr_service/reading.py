@@ -27,7 +27,7 @@ class Reader:
     def openrlhf(self, body: OpenRLHFRequest) -> list[Sample]:
         """Samples of OpenRLHF's flat lists. Raises RequestError that names the entry."""
         self._count(len(body.query))
-        prompts: Sequence[str] = body.prompts if body.prompts is not None else [""] * len(body.query)
+        prompts: Sequence[str | None] = body.prompts or [None] * len(body.query)
         raw: Sequence[Any] = body.labels if body.labels is not None else [None] * len(body.query)
         samples = []
         for i, (query, prompt, label) in enumerate(zip(body.query, prompts, raw, strict=True)):
@@ -58,11 +58,11 @@ class Reader:
         prompt = _messages(label.messages) if label.messages else given
         return Sample(Conversation(prompt, self._clean(body.response, text)), label.name, label.base_reward)
 
-    def _cut(self, query: str, prompt: str, raw_label: Any) -> Sample:
+    def _cut(self, query: str, prompt: str | None, raw_label: Any) -> Sample:
         label = labels.parse(raw_label)
         messages = _messages(label.messages or ())
-        answer = self._clean(completion.cut(query, prompt, messages), prompt)
-        conversation = Conversation(messages or templates.messages(prompt), answer)
+        answer = self._clean(completion.cut(query, prompt, messages), prompt or "")
+        conversation = Conversation(messages or templates.messages(prompt or ""), answer)
         return Sample(conversation, label.name, label.base_reward)
 
     def _clean(self, text: str, prompt: str = "") -> str:

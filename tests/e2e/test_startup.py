@@ -69,7 +69,7 @@ def hostile() -> list[bytes]:
     """Requests that hold the marker everywhere, whole and broken."""
     bodies = (
         f'{{"query": ["{MARKER}"], "prompts": [""], "labels": ["{MARKER}"]}}',
-        f'{{"query": ["{MARKER}"], "labels": ["comply"]}}',
+        f'{{"query": ["{MARKER}"], "prompts": [""], "labels": ["comply"]}}',
         f'{{"query": "{MARKER}"}}',
         f"{{{MARKER}",
         f'{{"query": ["{MARKER}\\ud800"]}}',

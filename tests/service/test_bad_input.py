@@ -179,7 +179,9 @@ def test_bodies_of_the_wrong_shape(strict: TestClient, name: str) -> None:
 
 @pytest.mark.parametrize("name", BAD_LABELS)
 def test_bad_labels_name_their_entry(strict: TestClient, name: str) -> None:
-    body = f'{{"query": ["a", "b"], "labels": [{{"base_reward": 1}}, {BAD_LABELS[name]}]}}'
+    body = (
+        f'{{"query": ["a", "b"], "prompts": ["", ""], "labels": [{{"base_reward": 1}}, {BAD_LABELS[name]}]}}'
+    )
     assert "entry 1" in refused(strict.post("/score", content=body, headers=JSON), 422, "bad_label")
     slime = f'{{"prompt": "a", "response": "b", "label": {BAD_LABELS[name]}}}'
     refused(strict.post("/slime", content=slime, headers=JSON), 422, "bad_label")
@@ -199,7 +201,7 @@ def test_unknown_response_types(strict: TestClient, name: str) -> None:
     given: dict[str, Any] = {"response_type": name, "base_reward": 1}
     labels = [name, given, {"category": name, "base_reward": 1}]
     for value in labels:
-        response = strict.post("/score", json={"query": ["a"], "labels": [value]})
+        response = strict.post("/score", json={"query": ["a"], "prompts": [""], "labels": [value]})
         assert "hard_refusal" in refused(response, 422, "unknown_response_type")
     messages = [{"role": "assistant", "content": "a"}]
     response = strict.post("/v1/score", json={"samples": [{"messages": messages, **given}]})
@@ -328,3 +330,9 @@ def test_a_refusal_inside_a_batch_names_the_entry(client: TestClient) -> None:
     assert error["code"] == "unknown_response_type"
     assert error["message"].startswith("entry 2: ")
     assert error["details"] == {"entry": 2}
+
+
+@pytest.mark.parametrize("extra", [{}, {"prompts": None}])
+def test_without_prompts_nothing_is_guessed(client: TestClient, extra: dict[str, object]) -> None:
+    body = {"query": ["How? I'm sorry, but no."], "labels": ["hard_refusal"], **extra}
+    assert "has no prompts" in refused(client.post("/score", json=body), 422, "cannot_cut")

@@ -193,7 +193,9 @@ def test_base_reward_given_is_added(serving: Callable[..., TestClient], label: s
     assert result["base_reward"] == 1.5
 
 
-@pytest.mark.parametrize("body", [{"query": ["a"], "labels": ["K-R"]}, {"query": ["a"]}])
+@pytest.mark.parametrize(
+    "body", [{"query": ["a"], "prompts": [""], "labels": ["K-R"]}, {"query": ["a"], "prompts": [""]}]
+)
 def test_base_reward_given_and_missing_is_refused(
     serving: Callable[..., TestClient], body: dict[str, Any]
 ) -> None:
@@ -279,7 +281,7 @@ def test_a_failed_grade_is_an_error_and_never_a_number(
     serving: Callable[..., TestClient], grader: FixedGrader, path: str
 ) -> None:
     bodies = {
-        "/score": {"query": ["a"], "labels": ["K-R"]},
+        "/score": {"query": ["a"], "prompts": [""], "labels": ["K-R"]},
         "/v1/score": {"samples": [chat(category="K-R")]},
         "/slime": {"prompt": "a", "response": "b", "label": "K-R"},
     }
@@ -292,7 +294,7 @@ def test_a_failed_grade_is_an_error_and_never_a_number(
 
 
 def test_a_bug_is_answered_without_its_traceback(serving: Callable[..., TestClient]) -> None:
-    response = serving(Crash()).post("/score", json={"query": ["a"], "labels": ["K-R"]})
+    response = serving(Crash()).post("/score", json={"query": ["a"], "prompts": [""], "labels": ["K-R"]})
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "secret" not in response.text

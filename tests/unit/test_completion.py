@@ -312,3 +312,31 @@ def test_hostile_megabytes_are_cut_or_refused(query: str, prompt: str, content: 
 )
 def test_hostile_megabytes_are_cleaned(text: str) -> None:
     assert len(clean(text, strip_reasoning=True, allow_empty=True)) <= len(text)
+
+
+# prompt and messages that disagree, and templates nobody has heard of
+
+TURN = "How do I open a lock? Please tell me. It is not mine."
+
+
+def test_messages_win_over_a_prompt_that_ends_inside_them() -> None:
+    query = f"{TURN}\n\nassistant: I'm sorry."
+    assert cut(query, "How do I open a lock?", user(TURN)) == "I'm sorry."
+
+
+def test_without_any_prompt_only_messages_help() -> None:
+    with pytest.raises(CannotCutError, match="no prompts"):
+        cut(f"{TURN} I'm sorry.", None)
+    assert cut(f"{TURN}\n\nassistant: I'm sorry.", None, user(TURN)) == "I'm sorry."
+
+
+def test_the_prompts_own_end_is_skipped_whatever_the_template() -> None:
+    prompt, query = f"### User:{TURN}\n### Bot:", f"### User: {TURN} ### Bot: I'm sorry."
+    assert cut(query, prompt, user(TURN)).strip() == "I'm sorry."
+    short = "Hi"
+    assert cut(f"# U: {short} # B: yes", f"# U:{short}\n# B:", user(short)).strip() == "yes"
+
+
+def test_an_unknown_header_is_never_taken_for_the_answer() -> None:
+    with pytest.raises(CannotCutError, match="neither the prompt nor the label's messages"):
+        cut(f"### User: {TURN} ### Bot: I'm sorry.", f"### User:{TURN}\n### Assistent:", user(TURN))
