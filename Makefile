@@ -25,7 +25,7 @@ check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/python -m pytest
+	$(MAKE) test
 
 format: .venv/.dev  ## put the code in the project's format
 	.venv/bin/ruff format .

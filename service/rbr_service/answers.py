@@ -72,9 +72,10 @@ def policy(scorer: Scorer) -> schemas.PolicyAnswer:
         policy=scorer.policy.name,
         version=scorer.policy.version,
         reward_version=scorer.reward_version,
+        accepted_mismatches=list(scorer.model.mismatches),
         question_hashes=scorer.policy.question_hashes,
         response_type_hashes={name: kind.hash for name, kind in kinds.items()},
-        weights={name: given.weights for name, given in scorer.model.weights.response_types.items()},
+        weights={name: kind.weights for name, kind in scorer.model.types.items()},
         content=scorer.policy.file.model_dump(),
     )
 

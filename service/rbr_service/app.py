@@ -16,11 +16,10 @@ from rbr_service.labels import fault
 from rbr_service.metrics import Measured
 from rbr_service.routes import router
 from rbr_service.state import State
-from rbr_service.work import ClientGoneError
+from rbr_service.work import CLIENT_GONE, ClientGoneError
 
 DESCRIPTION = """Rule Based Rewards as a service: send a completion, get its reward and every term
 of it. Trainers call `/score`; people read `/v1/score`."""
-CLIENT_GONE = 499  # nginx's number for it; nobody reads this answer, the metrics do
 
 
 def create_app(state: State) -> FastAPI:
@@ -82,6 +81,7 @@ def _answer_errors(app: FastAPI, state: State) -> None:
             404: ("not_found", f"there is no {place} here: /docs lists the routes"),
             405: ("method_not_allowed", f"{place} does not take {request.method}: /docs lists the routes"),
             413: ("too_large", detail),
+            CLIENT_GONE: ("client_gone", detail),
         }.get(status, ("http_error", detail))
         response = answer(status, code, message)
         response.headers.update(error.headers or {})  # Allow, for 405

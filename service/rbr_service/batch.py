@@ -39,6 +39,7 @@ _PARQUET = pa.schema(
         "class_probabilities": pa.map_(pa.string(), pa.float64()),
         "propositions": pa.map_(pa.string(), pa.struct({"p": pa.float64(), "label_mass": pa.float64()})),
         "contributions": pa.map_(pa.string(), pa.float64()),
+        "reward_version": pa.string(),
         "error": pa.struct({"code": pa.string(), "message": pa.string()}),
     }
 )
@@ -181,6 +182,7 @@ async def _score(batch: list[tuple[int, rows.Row]], scorer: Scorer, reader: Read
     results = await scorer.score([sample for _, sample in good])
     for (line, _), result in zip(good, results, strict=True):
         line |= answers.result(line["id"], result).model_dump()
+        line["reward_version"] = scorer.reward_version
     return lines
 
 

@@ -3,6 +3,7 @@
 Settings -> policy file, cues, weights JSON -> Scorer, or the StartupError that says why not
 """
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,7 +42,13 @@ def beside(path: Path, suffix: str) -> Path:
 
 def make_grader(policy: Policy, path: Path) -> Grader:
     """The grader of a policy: cues stand beside the policy file. Raises StartupError."""
-    return LexicalGrader.from_file(beside(path, ".lexical.yaml"), policy.file.propositions)
+    cues = beside(path, ".lexical.yaml")
+    if not cues.is_file():
+        raise SettingsError(
+            f"{cues}: the lexical grader has no cues for this policy: write them there; "
+            "the format stands at the head of the shipped safety.lexical.yaml"
+        )
+    return LexicalGrader.from_file(cues, policy.file.propositions)
 
 
 def identity(grader: Grader) -> GraderIdentity:
@@ -54,9 +61,22 @@ def weights_path(settings: Settings, grader: Grader, path: Path) -> Path:
     return settings.weights or beside(path, f".{grader.name}.json")
 
 
-def fit_command(policy: str, grader: str, base_reward: str) -> str:
-    """The command that makes the weights of a policy, grader and base reward."""
-    return f"rbr fit --policy {policy} --grader {grader} --base-reward {base_reward}"
+def fit_command(policy: str, grader: str, base_reward: str, data: str = "", output: str = "") -> str:
+    """The command that makes the weights of a policy, grader and base reward, ready to paste."""
+    command = ["rbr", "fit", "--policy", policy, "--grader", grader, "--base-reward", base_reward]
+    command += ["--data", data] if data else []
+    return shlex.join([*command, "-o", output] if output else command)
+
+
+def _remedy(settings: Settings, grader: Grader, file: Path) -> str:
+    """How to come by weights; those for given base rewards need data that brings them."""
+    if settings.base_reward == "none":
+        return fit_command(settings.policy, grader.name, "none", output=str(file))
+    data, output = "ranked-with-base-rewards.jsonl", "weights.json"
+    command = fit_command(settings.policy, grader.name, settings.base_reward, data, output)
+    return (
+        f"{command}, each of the data's completions with its base_reward; then start with --weights {output}"
+    )
 
 
 def make_scorer(settings: Settings, metrics: Metrics, grader: Grader | None = None) -> Scorer:
@@ -68,7 +88,7 @@ def make_scorer(settings: Settings, metrics: Metrics, grader: Grader | None = No
     policy = load(path)
     grader = grader or make_grader(policy, path)
     file = weights_path(settings, grader, path)
-    remedy = f"{fit_command(settings.policy, grader.name, settings.base_reward)} -o {file}"
+    remedy = _remedy(settings, grader, file)
     model = bind(
         policy, Weights.load(file, remedy), identity(grader), settings.base_reward,
         accept_mismatch=settings.accept_mismatch, remedy=remedy,

@@ -23,6 +23,8 @@ from rbr_service.errors import CannotCutError, EmptyCompletionError, UnclosedRea
 MIN_OVERLAP = 32
 FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 MAX_TURNS = 64  # so many of a label's messages are looked for: each costs a pass over the text
+MAX_PLACES = 64  # so many places of the last one are tried
+MAX_TAIL = 256  # what a template writes behind the last message is far shorter
 
 # End-of-sequence and padding texts of ChatML, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Command R.
 END_TOKENS = (
@@ -111,6 +113,8 @@ def _behind_messages(query: str, prompt: str, contents: Sequence[str]) -> int | 
     if not contents:
         return None
     tail = "".join(prompt.rpartition(contents[-1])[2].split()) if contents[-1] in prompt else ""
+    if len(tail) > MAX_TAIL:
+        return None
     for wanted in (contents, *([normalize(form, c) for c in contents] for form in FORMS)):
         place = _prompt_end(query, wanted, tail)
         if place is not None:
@@ -130,7 +134,10 @@ def _prompt_end(text: str, contents: Sequence[str], tail: str) -> int | None:
     for content in earlier:
         start = text.find(content, place)
         place = start + len(content) if start >= 0 else place
-    while (start := text.find(last, place)) >= 0:
+    for _ in range(MAX_PLACES):
+        start = text.find(last, place)
+        if start < 0:
+            return None
         end = start + len(last)
         opened = _skip(text, end, tail) if tail else None
         if opened is not None:

@@ -1,4 +1,4 @@
-"""Every failure this project names.
+"""The failures that reach a caller or an operator.
 
     RBRError
     |- StartupError           refuses to start: exit code 2
@@ -9,8 +9,7 @@
     |- RequestError           the caller's fault: HTTP 4xx
     |- GraderError            the grader could not answer: HTTP 503
 
-`code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit
-codes; nothing else catches them.
+`code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit codes.
 """
 
 from collections.abc import Iterator
@@ -81,13 +80,6 @@ def entry(index: int) -> Iterator[None]:
         error.message = f"entry {index}: {error.message}"
         error.details["entry"] = index
         raise
-
-
-class MalformedJSONError(RequestError):
-    """The body is not JSON."""
-
-    code = "malformed_json"
-    status = 400
 
 
 class UnauthorizedError(RequestError):

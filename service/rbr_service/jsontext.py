@@ -10,6 +10,8 @@ import json
 from collections import Counter
 from typing import Any
 
+MAX_KEYS = 1000  # each unknown key costs a message of its own before the first is shown
+
 
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError."""
@@ -28,6 +30,8 @@ def loads(text: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"an object has over {MAX_KEYS} keys")
     value = dict(pairs)
     if len(value) != len(pairs):
         name = Counter(key for key, _ in pairs).most_common(1)[0][0]

@@ -8,20 +8,32 @@ The dataset column may hold a response type, a category, or an object (or JSON t
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rbr_service import jsontext
 from rbr_service.conversation import Message
 from rbr_service.errors import BadLabelError
+from rbr_service.faults import sentence
 
 # Beyond this the sum with the RBR reward would lose the 1e-6 that the contract promises.
 BaseReward = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, strict=True)]
 
 
-class MessageIn(BaseModel):
-    """One chat message."""
+class Fields(BaseModel):
+    """Named fields, null meaning absent: datasets fill columns that a row lacks with null."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if isinstance(given, dict) and None in given.values():
+            return {name: value for name, value in given.items() if value is not None}
+        return given
+
+
+class MessageIn(Fields):
+    """One chat message."""
 
     role: Annotated[str, Field(min_length=1, max_length=32, examples=["user"])]
     content: str
@@ -31,15 +43,13 @@ class MessageIn(BaseModel):
         return Message(self.role, self.content.strip())
 
 
-class Label(BaseModel):
-    """The fields a label object may have; null means absent. `messages` are the prompt's."""
-
-    model_config = ConfigDict(extra="forbid")
+class Label(Fields):
+    """The fields a label object may have. `messages` are the prompt's."""
 
     response_type: str | None = None
     category: str | None = None
     base_reward: BaseReward | None = None
-    messages: list[MessageIn] | None = None
+    messages: Annotated[list[MessageIn], Field(fail_fast=True)] | None = None
 
     @property
     def name(self) -> str | None:
@@ -50,7 +60,7 @@ class Label(BaseModel):
 def parse(raw: Any) -> Label:
     """A label from any JSON value. Raises BadLabelError."""
     if isinstance(raw, str):
-        if not raw.lstrip().startswith(("{", '"')):
+        if raw.strip() != "null" and not raw.lstrip().startswith(("{", "[", '"')):
             return Label(response_type=raw)
         raw = _decoded(raw)
     if raw is None or raw == "":
@@ -75,8 +85,8 @@ def describe(error: ValidationError) -> str:
 
 def fault(first: Mapping[str, Any], whole: str) -> str:
     """One of pydantic's faults as `place: what is wrong`; `whole` is what has no place inside."""
-    place = ".".join(map(str, first["loc"])) or whole
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+    place = ".".join(str(part)[:80] for part in first["loc"]) or whole
+    return f"{place}: {sentence(first)}"
 
 
 def _decoded(text: str) -> Any:

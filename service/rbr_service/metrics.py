@@ -59,6 +59,10 @@ class Metrics:
         self.reward = Histogram(
             "rbr_reward", "Total reward of a sample.", buckets=_REWARDS, registry=registry
         )
+        # A histogram with buckets below 0 exports no sum, so the mean needs an instrument of its own.
+        self.rewards = Summary(
+            "rbr_rewards", "Total reward: sum and count.", ["response_type"], registry=registry
+        )
         self.grader_calls = Counter("rbr_grader_calls", "Calls of the grader.", registry=registry)
         self.grader_seconds = Histogram(
             "rbr_grader_seconds", "Time of one grader call.", buckets=_SECONDS, registry=registry
@@ -78,6 +82,7 @@ class Metrics:
             child = self._by_class[key] = self.samples.labels(*key)
         child.inc()
         self.reward.observe(reward)
+        self.rewards.labels(key[0]).observe(reward)
 
     def judged(self, answers: Iterable[tuple[str, float]]) -> None:
         """Count the P(yes) of one completion's propositions."""

@@ -59,6 +59,7 @@ class Reader:
         return Sample(Conversation(prompt, self._clean(body.response, text)), label.name, label.base_reward)
 
     def _cut(self, query: str, prompt: str | None, raw_label: Any) -> Sample:
+        self._bounded(len(query) - len(prompt or ""))
         label = labels.parse(raw_label)
         messages = _messages(label.messages or ())
         answer = self._clean(completion.cut(query, prompt, messages), prompt or "")
@@ -66,16 +67,19 @@ class Reader:
         return Sample(conversation, label.name, label.base_reward)
 
     def _clean(self, text: str, prompt: str = "") -> str:
-        limit = self.settings.max_completion_chars
-        if len(text) > limit:
-            raise TooLargeError(
-                f"the completion has {len(text)} characters, over the limit of {limit}: "
-                "shorten it or raise --max-completion-chars"
-            )
+        self._bounded(len(text))
         return completion.clean(
             text, prompt, strip_reasoning=self.settings.strip_reasoning,
             allow_empty=self.settings.empty_completion == "grade",
         )  # fmt: skip
+
+    def _bounded(self, characters: int) -> None:
+        limit = self.settings.max_completion_chars
+        if characters > limit:
+            raise TooLargeError(
+                f"the completion has {characters} characters, over the limit of {limit}: "
+                "shorten it or raise --max-completion-chars"
+            )
 
     def _count(self, samples: int) -> None:
         limit = self.settings.max_samples

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from rbr_service import answers, jsontext, schemas
 from rbr_service.auth import key_check
@@ -14,6 +15,7 @@ from rbr_service.reading import Reader
 from rbr_service.schemas import ErrorAnswer
 from rbr_service.scorer import Result, Sample
 from rbr_service.state import State
+from rbr_service.work import CLIENT_GONE
 
 ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": text}
@@ -32,6 +34,8 @@ class _StrictRequest(Request):
     async def json(self) -> Any:
         try:
             return jsontext.loads(await self.body())
+        except ClientDisconnect as error:
+            raise HTTPException(CLIENT_GONE, "the client left before its request was whole") from error
         except ValueError as error:
             raise HTTPException(400, f"the body is not sound JSON: {error}") from error
 

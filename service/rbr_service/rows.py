@@ -3,7 +3,8 @@
     path -> (number, row) ... -> SampleIn
 
 A row holds `messages` (the last one the completion), or `prompt` and `completion`, each a text or
-messages; and any of id, response_type, category, base_reward. Other columns are passed over.
+messages; and any of id, response_type, category, base_reward and label (as a trainer's dataset has
+it). Other columns are passed over.
 """
 
 from collections.abc import Iterator
@@ -16,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from rbr_service import jsontext
+from rbr_service import jsontext, labels
 from rbr_service.errors import DataError, RequestError
 from rbr_service.labels import describe
 from rbr_service.schemas import SampleIn
 
 Row = dict[str, Any] | RequestError  # the row, or why it is none
 
+# A column that nobody reads may hold what Python cannot, such as nanoseconds.
+READ = ("messages", "prompt", "completion", "completions", "propositions", "label",
+        "id", "response_type", "category", "base_reward")  # fmt: skip
 COLUMNS = ("id", "response_type", "category", "base_reward")
 
 
@@ -76,7 +80,8 @@ def _object(line: bytes) -> Row:
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     number = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=256):
+        wanted = [name for name in READ if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=256, columns=wanted):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
@@ -90,6 +95,10 @@ def sample(row: dict[str, Any]) -> SampleIn:
             raise RequestError("has neither messages nor prompt and completion")
         messages = _turns(row.get("prompt") or [], "user") + _turns(row["completion"], "assistant")
     fields = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+    if row.get("label") is not None:
+        label = labels.parse(row["label"])
+        said = {"response_type": label.name, "base_reward": label.base_reward}
+        fields = {name: value for name, value in said.items() if value is not None} | fields
     try:
         return SampleIn.model_validate({"messages": messages, **fields})
     except ValidationError as error:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from rbr_service.labels import BaseReward, MessageIn
+from rbr_service.labels import BaseReward, Fields, MessageIn
 
 
 class OpenRLHFRequest(BaseModel):
@@ -14,8 +14,8 @@ class OpenRLHFRequest(BaseModel):
     are ignored.
     """
 
-    query: list[str]
-    prompts: list[str] | None = None
+    query: Annotated[list[str], Field(fail_fast=True)]
+    prompts: Annotated[list[str], Field(fail_fast=True)] | None = None
     labels: list[Any] | None = None
 
     @model_validator(mode="after")
@@ -49,12 +49,10 @@ class OpenRLHFAnswer(BaseModel):
     accepted_mismatches: list[str] = Field(description="What the weights do not match, accepted at start.")
 
 
-class SampleIn(BaseModel):
+class SampleIn(Fields):
     """A conversation whose last message is the completion."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    messages: Annotated[list[MessageIn], Field(min_length=1)]
+    messages: Annotated[list[MessageIn], Field(min_length=1, fail_fast=True)]
     id: str | StrictInt | None = None
     response_type: str | None = None
     category: str | None = None
@@ -90,7 +88,7 @@ class ScoreRequest(BaseModel):
         },
     )
 
-    samples: list[SampleIn]
+    samples: Annotated[list[SampleIn], Field(fail_fast=True)]
     policy: str | None = None
 
 
@@ -138,7 +136,7 @@ class ScoreAnswer(BaseModel):
 class SlimeRequest(BaseModel):
     """slime's `--rm-type remote_rm` body; the completion comes apart from the prompt."""
 
-    prompt: str | list[MessageIn]
+    prompt: str | Annotated[list[MessageIn], Field(fail_fast=True)]
     response: str
     label: Any = None
 
@@ -175,6 +173,7 @@ class PolicyAnswer(BaseModel):
     policy: str
     version: str
     reward_version: str
+    accepted_mismatches: list[str]
     question_hashes: dict[str, str]
     response_type_hashes: dict[str, str]
     weights: dict[str, dict[str, float]]

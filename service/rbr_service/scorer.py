@@ -3,7 +3,6 @@
 [Sample] -> response types -> one grade call for all -> features -> linear model -> [Result]
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from rbr_service.rbr.policy import Policy, digest
 # A completion outside the policy's scope says nothing about its class; strictly inside (0, 1), so
 # that a trainer's dynamic filtering on `score` neither drops nor prefers it.
 NEUTRAL_SCORE = 0.5
+MASS_ROUNDING = 1e-3  # a sum of bf16 probabilities may pass 1 by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Scorer:
                     f"the grader answered {len(verdicts)} of {len(request.propositions)} propositions"
                 )
             for name, verdict in zip(request.propositions, verdicts, strict=True):
-                if not (0.0 <= verdict.p <= 1.0 and math.isfinite(verdict.label_mass)):
+                if not (0.0 <= verdict.p <= 1.0 and 0.0 <= verdict.label_mass <= 1.0 + MASS_ROUNDING):
                     raise GraderError(f"the grader's answer about {name!r} is not a probability")
         return answers
 

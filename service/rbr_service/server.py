@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
         """`state` is told that shutdown began, for /readyz."""
         config = uvicorn.Config(
             app, http=Connection, lifespan="off", access_log=False, backlog=BACKLOG, log_level="info",
-            timeout_graceful_shutdown=round(settings.shutdown_grace),
+            timeout_graceful_shutdown=settings.shutdown_grace,
         )  # fmt: skip
         super().__init__(config)
         self._app, self._state = app, state
@@ -89,7 +89,10 @@ class Server(uvicorn.Server):
         for sock in sockets or []:
             _refuse_new(sock)
         await asyncio.sleep(HANDSHAKE)
-        while any(_has_waiting(sock) for sock in sockets or []):  # noqa: ASYNC110 - the kernel sets none
+        end = asyncio.get_running_loop().time() + SILENCE
+        while any(_has_waiting(sock) for sock in sockets or []):
+            if self.force_exit or asyncio.get_running_loop().time() > end:
+                break
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.01)  # the last ones accepted get their protocol
         await super().shutdown(sockets)
@@ -131,7 +134,7 @@ def _refuse_new(listener: socket.socket) -> None:
         return
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
     program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(code))
-    with contextlib.suppress(OSError):  # a kernel without it: a few resets under load, no more
+    with contextlib.suppress(OSError):  # a kernel without it resets what comes in as the listener closes
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 

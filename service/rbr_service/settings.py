@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from rbr_service.errors import PolicyError, SettingsError
+from rbr_service.faults import sentence
 from rbr_service.rbr import document
 
 PREFIX = "RBR_"
@@ -42,12 +43,14 @@ class Settings(BaseModel):
     empty_completion: Literal["error", "grade"] = Field(
         "error", description="An empty completion is a typed error, or is judged like any other."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(256 << 20, ge=1024, description="Largest request body.")
     max_samples: int = Field(16384, ge=1, description="Most samples in one request.")
     max_completion_chars: int = Field(500_000, ge=1, description="Longest completion.")
-    shutdown_grace: float = Field(190.0, ge=0, description="Seconds to finish what is in flight on SIGTERM.")
+    shutdown_grace: int = Field(
+        190, ge=0, le=86400, description="Seconds to finish what is in flight on SIGTERM."
+    )
     api_key: SecretStr | None = Field(None, min_length=8, description="Key that callers must present.")
 
 
@@ -71,9 +74,8 @@ def load(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, st
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = str(first["loc"][0])
-        message = (
-            "is not a setting; see rbr serve --help" if first["type"] == "extra_forbidden" else first["msg"]
-        )
+        unknown = first["type"] == "extra_forbidden"
+        message = "is not a setting; see rbr serve --help" if unknown else sentence(first)
         raise SettingsError(f"{sources.get(key, key)}: {message}") from error
 
 

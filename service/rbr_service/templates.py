@@ -76,7 +76,7 @@ def messages(prompt: str) -> tuple[Message, ...]:
         found = template.read(prompt)
         if found:
             return found
-    return _mistral(prompt) or ((Message("user", prompt),) if prompt.strip() else ())
+    return _mistral(prompt) or ((Message("user", prompt.strip()),) if prompt.strip() else ())
 
 
 def _mistral(prompt: str) -> tuple[Message, ...]:

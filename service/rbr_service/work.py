@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+CLIENT_GONE = 499  # nginx's status for it; nobody reads such an answer, the metrics do
 LINGER = 10.0  # seconds
 LOOK = 0.5  # seconds between looks whether the client is still there
 

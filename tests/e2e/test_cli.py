@@ -4,6 +4,7 @@ Each exit code comes from a process once; the rest runs in the test's own, which
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -189,3 +190,30 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     config = tmp_path / "rbr.yaml"
     config.write_text("polcy: safety\n")
     assert f"{config}: polcy: is not a setting" in refused("serve", "--config", config)
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_an_output_without_a_folder_is_refused_before_any_work(
+    repository: Path, tmp_path: Path, command: str
+) -> None:
+    output = tmp_path / "none" / "out.json"
+    gold = repository / "tests/data/gold.jsonl"
+    arguments: list[str | Path] = ["-o", output] if command == "fit" else ["--gold", gold, "--json", output]
+    assert f"{output}: its folder does not exist" in refused(command, *arguments)
+
+
+def test_the_origin_names_the_data_that_was_used(tmp_path: Path) -> None:
+    data, output = tmp_path / "my data.jsonl", tmp_path / "w.json"
+    data.write_text((rules_folder() / "safety.ranked.jsonl").read_text())
+    said("fit", "--data", data, "-o", output)
+    command = json.loads(output.read_text())["origin"]["command"]
+    assert shlex.split(command)[-2:] == ["--data", str(data)]
+
+
+def test_what_lies_beside_a_policy_is_asked_for_by_name(repository: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "mine.yaml"
+    policy.write_text((rules_folder() / "safety.yaml").read_text())
+    assert "mine.ranked.jsonl: no ranked completions" in refused("fit", "--policy", policy)
+    gold = repository / "tests/data/gold.jsonl"
+    missing = refused("evaluate", "--policy", policy, "--gold", gold)
+    assert "mine.lexical.yaml: the lexical grader has no cues" in missing

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import signal
 import subprocess
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def rows_in(kept: Path) -> int:
         return 0
 
 
-def kill_when_it_has(rows: int, source: Path, output: Path) -> None:
+def kill_when_it_has(rows: int, source: Path, output: Path) -> int:
     """Start a run and kill it when that many rows are in its journal; with all, as it writes the output."""
     partial = output.with_name(output.name + ".partial")
     run = subprocess.Popen([*RBR, "score", source, "-o", output], stderr=subprocess.DEVNULL)
@@ -59,6 +60,7 @@ def kill_when_it_has(rows: int, source: Path, output: Path) -> None:
     finally:
         run.kill()
         run.wait(PATIENCE)
+    return run.returncode
 
 
 def tear(kept: Path) -> None:
@@ -71,8 +73,9 @@ def tear(kept: Path) -> None:
 def test_killed_and_run_again(source: Path, undisturbed: tuple[Path, Finished], tmp_path: Path) -> None:
     expected = undisturbed[0].read_bytes()
     output = tmp_path / ("out" + undisturbed[0].suffix)
-    for rows in (random.Random(output.suffix).randrange(1, ROWS), ROWS):
-        kill_when_it_has(rows, source, output)
+    for rows in (random.Random(output.suffix).randrange(1, ROWS // 2), ROWS):
+        killed = kill_when_it_has(rows, source, output)
+        assert killed == -signal.SIGKILL or rows == ROWS, "the run ended before it was killed"
         tear(journal(output))
         assert not output.exists() or output.read_bytes() == expected
     finished = rbr("score", source, "-o", output)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from rbr_service.app import CLIENT_GONE, create_app
+from rbr_service.app import create_app
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.state import State
-from rbr_service.work import Work
+from rbr_service.work import CLIENT_GONE, Work
 
 MakeState = Callable[..., State]
 Message = dict[str, Any]

@@ -270,6 +270,8 @@ class Crash(FixedGrader):
         FixedGrader(failure="the engine is down"),
         Odd([]),
         Odd([(Verdict(0.5),)]),
+        Odd([(Verdict(0.5, -7.0),) * 9]),
+        Odd([(Verdict(0.5, math.nan),) * 9]),
         Odd([(Verdict(0.5),) * 100]),
         FixedGrader(default=math.nan),
         FixedGrader(default=1.5),

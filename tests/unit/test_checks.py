@@ -84,52 +84,52 @@ def test_the_policy_of_these_tests_is_sound() -> None:
 # old text, new text, where the refusal points (a piece of its line), key, what it says
 REFUSALS: dict[str, tuple[str, str, str, str, str]] = {
     "no top key": ("unlabelled: error\n", "", "policy: tiny", "", "lacks the key 'unlabelled'"),
-    "an unknown top key": ("unlabelled:", "unlabeled: x\nunlabelled:", "unlabeled", "unlabeled", "not a key"),
+    "an unknown top key": ("unlabelled:", "unlabeled: x\nunlabelled:", "unlabeled", "unlabeled", "not known"),
     "no inner key": (
         "    question: Is it rude?\n", "", "  rude:", "propositions.rude", "lacks the key 'question'",
     ),
     "an unknown inner key": (
         "answer: true", "answer: true\n        why: x", "why: x", "propositions.kind.examples.0.why",
-        "not a key",
+        "is not known",
     ),
-    "a text for a list": ("bad: [rude]", "bad: rude", "bad: rude", "response_types.plain.bad", "valid list"),
+    "a text for a list": ("bad: [rude]", "bad: rude", "bad: rude", "response_types.plain.bad", "be a list"),
     "a list for a mapping": (
         "features: {propositions: [short]}", "features: [short]", "features: [short]",
         "response_types.brief.features", "must be a mapping",
     ),
     "a text for a boolean": (
         "classes: true", "classes: always", "classes: always", "response_types.plain.features.classes",
-        "boolean",
+        "true or false",
     ),
     "a number for a text": (
-        "question: Is it rude?", "question: 5", "question: 5", "propositions.rude.question", "valid string",
+        "question: Is it rude?", "question: 5", "question: 5", "propositions.rude.question", "must be text",
     ),
     "an empty text": (
         "question: Is it rude?", 'question: " "', 'question: " "', "propositions.rude.question",
-        "at least 1",
+        "or more",
     ),
     "a question of two lines": (
         "question: Is it rude?", 'question: "Is it\\nrude?"', "Is it\\n", "propositions.rude.question",
         "pattern",
     ),
     "a name with a capital": ("policy: tiny", "policy: Tiny", "policy: Tiny", "policy", "pattern"),
-    "half a pair": ("policy: tiny", 'policy: "\\ud800"', "policy:", "policy", "string"),
-    "one class only": ("[fine, fair, foul]", "[fine]", "classes: [", "classes", "at least 2"),
+    "half a pair": ("policy: tiny", 'policy: "\\ud800"', "policy:", "policy", "must be text"),
+    "one class only": ("[fine, fair, foul]", "[fine]", "classes: [", "classes", "2 or more"),
     "an answer that is a word": (
-        "answer: true", "answer: surely", "answer: surely", "propositions.kind.examples.0.answer", "boolean",
+        "answer: true", "answer: surely", "answer: surely", "propositions.kind.examples.0.answer", "true or",
     ),
     "a rule that is a number": (
-        "fine: {nice: true}", "fine: {nice: 1}", "fine: {nice: 1}", "rules.plain.fine.nice", "boolean",
+        "fine: {nice: true}", "fine: {nice: 1}", "fine: {nice: 1}", "rules.plain.fine.nice", "true or false",
     ),
     "a rule that is a word": (
         "fine: {nice: true}", "fine: nice", "fine: nice", "rules.plain.fine", "must be a mapping",
     ),
-    "an empty rule": ("fine: {nice: true}", "fine: {}", "fine: {}", "rules.plain.fine", "at least 1"),
+    "an empty rule": ("fine: {nice: true}", "fine: {}", "fine: {}", "rules.plain.fine", "or more"),
     "an empty list of rules": (
-        "fine: {nice: true}", "fine: []", "fine: []", "rules.plain.fine", "at least 1",
+        "fine: {nice: true}", "fine: []", "fine: []", "rules.plain.fine", "or more",
     ),
     "a rule without value": (
-        "fine: {nice: true}", "fine: {nice}", "fine: {nice}", "rules.plain.fine.nice", "bool",
+        "fine: {nice: true}", "fine: {nice}", "fine: {nice}", "rules.plain.fine.nice", "true or false",
     ),
     "no rules of a type": (
         "  brief:\n    fine: {terse: false}\n    foul: {terse: true}\n", "", "rules:", "rules",
@@ -137,7 +137,7 @@ REFUSALS: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "an empty table of rules": (
         "  brief:\n    fine: {terse: false}\n    foul: {terse: true}\n", "  brief: {}\n", "  brief: {}",
-        "rules.brief", "at least 1",
+        "rules.brief", "or more",
     ),
     "a key twice": (
         "unlabelled: error", "unlabelled: error\npolicy: x", "policy: x", "policy", "stands twice",
@@ -264,7 +264,7 @@ REFUSALS: dict[str, tuple[str, str, str, str, str]] = {
         "foul: {nice: false, rude: true}", "foul: {nice: false, rude: true, kind: true}",
         "  plain:\n    fine:", "rules.plain", "leave a hole",
     ),
-    "an unknown metric": ("  unsafe:", "  unsave:", "unsave", "metrics.unsave", "not a key"),
+    "an unknown metric": ("  unsafe:", "  unsave:", "unsave", "metrics.unsave", "is not known"),
     "a metric of an unknown type": (
         "    plain: [foul]", "    plane: [foul]", "plane:", "metrics.unsafe.plane", "did you mean 'plain'",
     ),

@@ -340,3 +340,10 @@ def test_the_prompts_own_end_is_skipped_whatever_the_template() -> None:
 def test_an_unknown_header_is_never_taken_for_the_answer() -> None:
     with pytest.raises(CannotCutError, match="neither the prompt nor the label's messages"):
         cut(f"### User: {TURN} ### Bot: I'm sorry.", f"### User:{TURN}\n### Assistent:", user(TURN))
+
+
+def test_a_message_that_stands_everywhere_is_not_looked_for_for_ever() -> None:
+    """Quadratic work on 16 kB would already take many seconds."""
+    query, prompt = "a b " * 40_000 + ".", "Z" + "a b" + "ab" * 40_000 + "x"
+    with pytest.raises(CannotCutError):
+        cut(query, prompt, user("a b"))

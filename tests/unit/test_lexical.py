@@ -3,6 +3,8 @@
 import asyncio
 import math
 import re
+import threading
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -416,3 +418,19 @@ def test_files_that_hold_no_cues(tmp_path: Path, text: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CueError, match=r"none\.lexical\.yaml:1: cannot be read"):
         load_cues(tmp_path / "none.lexical.yaml")
+
+
+def test_cancelled_work_stops_between_completions(grader: LexicalGrader) -> None:
+    """A thread cannot be cancelled, so it has to notice by itself."""
+    left = threading.Event()
+    judged = 0
+
+    def asked() -> Iterator[GradeRequest]:
+        nonlocal judged
+        for _ in range(5):
+            judged += 1
+            if judged == 3:
+                left.set()
+            yield GradeRequest(Conversation((), "Sorry."), ("apology",))
+
+    assert len(grader._grade(asked(), left)) == 2

@@ -96,10 +96,11 @@ def test_a_broken_file_names_itself_and_the_command(tmp_path: Path, content: str
     assert "rbr fit --policy safety" in refusal.value.message
 
 
-def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["Infinity", "1e308", "-1e7"])
+def test_weights_whose_sum_could_overflow_are_refused(tmp_path: Path, value: str) -> None:
     path = tmp_path / "w.json"
     text = FILE.read_text()
     number = next(iter(Weights.load(FILE, "").response_types["comply"].weights.values()))
-    path.write_text(text.replace(str(number), "Infinity", 1))
-    with pytest.raises(WeightsError, match="finite"):
+    path.write_text(text.replace(str(number), value, 1))
+    with pytest.raises(WeightsError, match=r"finite|1000000"):
         Weights.load(path, "rbr fit")

@@ -107,3 +107,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.jsonl", tmp_path / "none.parquet", tmp_path, broken):
         with pytest.raises(DataError, match=path.name):
             list(read(path))
+
+
+def test_columns_nobody_reads_may_hold_what_python_cannot(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    when = pa.array([1], pa.timestamp("ns"))
+    pq.write_table(pa.table({"prompt": ["Hi"], "completion": ["Yes"], "when": when}), path)
+    [(_, row)] = read(path)
+    assert isinstance(row, dict)
+    assert sample(row).messages[-1].content == "Yes"
+
+
+def test_a_trainers_label_column_is_read() -> None:
+    row = {"prompt": "Hi", "completion": "No.", "label": '{"category": "K-R", "base_reward": 2}'}
+    assert (sample(row).response_type, sample(row).base_reward) == ("K-R", 2)
+    assert sample(row | {"response_type": "comply"}).response_type == "comply"

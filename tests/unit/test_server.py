@@ -19,7 +19,7 @@ from rbr_service.server import Server, serve
 from rbr_service.state import State
 from tests.conftest import MakeState
 
-BODY = b'{"query": ["Sorry, no."], "labels": ["comply"]}'
+BODY = b'{"query": ["Sorry, no."], "prompts": [""], "labels": ["comply"]}'
 REQUEST = (
     b"POST /score HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)

@@ -38,9 +38,9 @@ def test_an_empty_variable_is_not_set(config: Path) -> None:
 
 
 def test_environment_texts_become_values() -> None:
-    environ = {"RBR_STRIP_REASONING": "false", "RBR_SHUTDOWN_GRACE": "2.5", "RBR_WEIGHTS": "/w.json"}
+    environ = {"RBR_STRIP_REASONING": "false", "RBR_SHUTDOWN_GRACE": "25", "RBR_WEIGHTS": "/w.json"}
     got = load({}, None, environ)
-    assert (got.strip_reasoning, got.shutdown_grace, got.weights) == (False, 2.5, Path("/w.json"))
+    assert (got.strip_reasoning, got.shutdown_grace, got.weights) == (False, 25, Path("/w.json"))
 
 
 def test_the_key_comes_from_the_environment_and_is_not_shown() -> None:

@@ -59,7 +59,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("prompt", BROKEN.values(), ids=BROKEN)
 def test_anything_else_is_one_user_message(prompt: str) -> None:
-    assert messages(prompt) == (Message("user", prompt),)
+    assert messages(prompt) == (Message("user", prompt.strip()),)
 
 
 @pytest.mark.parametrize("prompt", ["", " \n"])

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from rbr_service import rows
 from rbr_service.build import make_grader, policy_path
-from rbr_service.cli.options import read, settings_options
+from rbr_service.cli.options import read, settings_options, writable
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, RequestError
 from rbr_service.graders.base import Grader, GradeRequest
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load
+from rbr_service.reading import Reader
 
 CHUNK = 64
 
@@ -30,7 +31,7 @@ CHUNK = 64
     help="Labelled rows, JSONL or Parquet.",
 )
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures there.")
-@settings_options(["policy", "grader"])
+@settings_options(["policy", "grader", "strip_reasoning"])
 def evaluate(gold: Path, out: Path | None, config: Path | None, **flags: Any) -> None:
     """Measure the grader on labelled completions.
 
@@ -38,9 +39,13 @@ def evaluate(gold: Path, out: Path | None, config: Path | None, **flags: Any) ->
     lacks count as not labelled. Classes are judged by the policy's own rules on the labels.
     """
     settings = read(config, flags)
+    if out:
+        writable(out)
     path = policy_path(settings.policy)
     policy = load(path)
-    conversations, types, labels = _read(gold, policy)
+    # Labelled rows are read as served ones are, but for empty answers, which are labelled too.
+    reader = Reader(settings.model_copy(update={"empty_completion": "grade"}))
+    conversations, types, labels = _read(gold, policy, reader)
     p = asyncio.run(_grade(make_grader(policy, path), conversations, tuple(policy.file.propositions)))
     figures = evaluation.evaluate(policy, types, p, labels)
     if out:
@@ -48,18 +53,19 @@ def evaluate(gold: Path, out: Path | None, config: Path | None, **flags: Any) ->
     click.echo(_table(figures))
 
 
-def _read(gold: Path, policy: Policy) -> tuple[list[Conversation], list[str | None], NDArray[np.float64]]:
+def _read(
+    gold: Path, policy: Policy, reader: Reader
+) -> tuple[list[Conversation], list[str | None], NDArray[np.float64]]:
     conversations, types, labels = [], [], []
     for number, row in rows.read(gold):
         try:
             if isinstance(row, RequestError):
                 raise row
-            given = rows.sample(row)
-            kind = policy.resolve(given.response_type or given.category)
+            sample = reader.row(rows.sample(row))
+            kind = policy.resolve(sample.label)
         except RequestError as error:
             raise DataError(f"{gold}:{number}: {error.message}") from error
-        *prompt, last = (message.message() for message in given.messages)
-        conversations.append(Conversation(tuple(prompt), last.content))
+        conversations.append(sample.conversation)
         types.append(kind.name if kind else None)
         labels.append(_labels(gold, number, row, policy))
     if not conversations:

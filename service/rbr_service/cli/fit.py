@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rbr_service import rows
 from rbr_service.build import beside, fit_command, identity, make_grader, policy_path, weights_path
-from rbr_service.cli.options import read, settings_options
+from rbr_service.cli.options import read, settings_options, writable
+from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, RequestError
 from rbr_service.graders.base import Grader, GradeRequest
@@ -71,9 +72,12 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
     settings = read(config, flags)
     path = policy_path(settings.policy)
     policy = load(path)
-    data = data or beside(path, ".ranked.jsonl")
+    ranked = data or beside(path, ".ranked.jsonl")
+    if not ranked.is_file():
+        raise DataError(f"{ranked}: no ranked completions there: write some (rbr fit --help) or name --data")
     grader = make_grader(policy, path)
-    prompts = _read(data, policy, base_reward=settings.base_reward)
+    output = writable(output or weights_path(settings, grader, path))
+    prompts = _read(ranked, policy, base_reward=settings.base_reward)
     fits = asyncio.run(_fit(policy, grader, prompts))
     weights = Weights(
         policy=policy.name, grader=identity(grader), calibration="none", base_reward=settings.base_reward,
@@ -81,9 +85,11 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
             name: TypeWeights(hash=policy.response_types[name].hash, weights=found.weights)
             for name, found in fits.items()
         },
-        origin=_origin(settings.policy, settings.base_reward, grader, data, fits),
+        origin={
+            "command": fit_command(settings.policy, grader.name, settings.base_reward, str(data or "")),
+            **_origin(ranked, fits),
+        },
     )  # fmt: skip
-    output = output or weights_path(settings, grader, path)
     output.write_text(json.dumps(weights.model_dump(), indent=1) + "\n")
     for name, found in fits.items():
         click.echo(
@@ -142,7 +148,12 @@ async def _rows(
             continue
         turns = tuple(message.message() for message in prompt.prompt)
         for completion in prompt.completions:
-            asked.append(GradeRequest(Conversation(turns, completion.content.strip()), kind.propositions))
+            asked.append(
+                GradeRequest(
+                    Conversation(turns, clean(completion.content, strip_reasoning=True, allow_empty=True)),
+                    kind.propositions,
+                )
+            )
             facts.append(
                 (
                     str(number),
@@ -157,11 +168,8 @@ async def _rows(
     ]
 
 
-def _origin(
-    policy: str, base_reward: str, grader: Grader, data: Path, fits: dict[str, Fit]
-) -> dict[str, Any]:
+def _origin(data: Path, fits: dict[str, Fit]) -> dict[str, Any]:
     return {
-        "command": fit_command(policy, grader.name, base_reward),
         "data": data.name,
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
         "objective": f"mean hinge, margin {fitting.MARGIN}, L2 {fitting.L2}",

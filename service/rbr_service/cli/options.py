@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 
 from rbr_service import settings
+from rbr_service.errors import DataError
 from rbr_service.settings import SECRETS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,8 +43,17 @@ def _option(name: str) -> Callable[[F], F]:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
     if get_origin(kind) is not None and all(isinstance(a, str) for a in get_args(kind)):
         return click.option(flag, name, type=click.Choice(get_args(kind)), help=text)
-    metavar = {int: "N", float: "SECONDS", str: "TEXT"}.get(kind, "FILE")
+    metavar = {int: "N", str: "TEXT"}.get(kind, "FILE")
     return click.option(flag, name, metavar=metavar, help=text)
+
+
+def writable(output: Path) -> Path:
+    """An output path whose folder is there, checked before any work. Raises DataError."""
+    if not output.absolute().parent.is_dir():
+        raise DataError(f"{output}: its folder does not exist")
+    if output.is_dir():
+        raise DataError(f"{output}: is a folder: name a file")
+    return output
 
 
 def read(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ import click
 
 from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
-from rbr_service.cli.options import SCORING, read, settings_options
+from rbr_service.cli.options import SCORING, read, settings_options, writable
 from rbr_service.errors import DataError, GraderError, RBRError
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
@@ -45,10 +45,8 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
     settings = read(config, flags)
     if not source.is_file():
         raise DataError(f"{source}: no such file")
-    if not output.absolute().parent.is_dir():
-        raise DataError(f"{output}: its folder does not exist")
-    if output.is_dir() or (output.exists() and output.samefile(source)):
-        raise DataError(f"{output}: is {'a folder' if output.is_dir() else 'the input'}: name another file")
+    if writable(output).exists() and output.samefile(source):
+        raise DataError(f"{output}: is the input: name another file")
     try:
         summary = asyncio.run(_run(source, output, settings, strict=strict))
     except (GraderError, OSError) as error:
@@ -61,6 +59,8 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
 
 async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) -> Summary:
     scorer = make_scorer(settings, Metrics())
+    for mismatch in scorer.model.mismatches:
+        click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
     await scorer.grader.start()
     try:
         with Progress() as progress:

@@ -100,6 +100,7 @@ class Scoring(_Strict):
 class Cues(_Strict):
     """A whole cue file."""
 
+    note: str = ""
     fragments: dict[str, str] = Field(default_factory=dict)
     cues: dict[str, Cue]
     propositions: dict[str, Scoring] = Field(min_length=1)
@@ -152,7 +153,7 @@ class Cues(_Strict):
 
     def digest(self, algorithm: str) -> str:
         """SHA-256 of all that decides an answer; comments and order do not count."""
-        content = {"algorithm": algorithm, "cues": _sorted(self.model_dump(mode="json"))}
+        content = {"algorithm": algorithm, "cues": _sorted(self.model_dump(mode="json", exclude={"note"}))}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,9 @@ all it knows of one is POLICY.lexical.yaml.
 """
 
 import asyncio
+import itertools
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -29,6 +31,9 @@ ALGORITHM = "lexical-1"
 _LEAST, _MOST = 0.002, 0.998
 _EVERYWHERE = -1  # as a mask over sentences: all bits set
 _SET_MEMORY = 64 << 20
+
+
+NOTE = "A scorer of style and form for trying out, CI and plumbing: it does not understand what a text means."
 
 
 class NoCuesError(GraderError, LookupError):
@@ -139,13 +144,10 @@ class LexicalGrader:
     """Grades with a cue file; the same text always earns the same answer."""
 
     name = "lexical"
-    note = (
-        "A scorer of style and form for trying out, CI and plumbing; it is not a safety grader:"
-        " it misses most disallowed content."
-    )
 
     def __init__(self, cues: Cues) -> None:
         self.cues = cues
+        self.note = f"{NOTE} {cues.note}".strip()
         self.fingerprint = cues.digest(ALGORITHM)
         self.sets = _pattern_sets(cues)
 
@@ -173,12 +175,17 @@ class LexicalGrader:
 
     async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
         """Judge every request, in order, off the event loop."""
-        return await asyncio.to_thread(self._grade, tuple(requests))
+        left = threading.Event()
+        try:
+            return await asyncio.to_thread(self._grade, tuple(requests), left)
+        except asyncio.CancelledError:
+            left.set()  # a thread cannot be cancelled: it looks for this between completions
+            raise
 
-    def _grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    def _grade(self, requests: Iterable[GradeRequest], left: threading.Event) -> list[tuple[Verdict, ...]]:
         return [
             tuple(Verdict(p) for p in self.judge(request.conversation, request.propositions))
-            for request in requests
+            for request in itertools.takewhile(lambda _: not left.is_set(), requests)
         ]
 
     async def close(self) -> None:

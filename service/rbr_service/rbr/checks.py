@@ -11,6 +11,7 @@ from itertools import chain
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rbr_service.faults import sentence
 from rbr_service.rbr.diagram import Conditions, RuleBook
 from rbr_service.rbr.document import Document, Key
 from rbr_service.rbr.schema import OUT_OF_SCOPE, PolicyFile
@@ -42,12 +43,10 @@ def _shape(source: Document) -> PolicyFile:
         return PolicyFile.model_validate(source.data)
     except ValidationError as error:
         fault = max(error.errors(include_url=False), key=lambda e: _nearness(source, e))
-        problem = fault["msg"]
-        if fault["type"] == "extra_forbidden":
-            problem = "is not a key that a policy file has here: remove it or mend its spelling"
-        elif fault["type"] in ("model_type", "dict_type"):
-            problem = "must be a mapping, `key: value`"
-        elif fault["type"] == "missing":
+        problem = sentence(fault)
+        if fault["type"] == "string_type":
+            problem += " (in YAML put quotes around yes, no, on, off and numbers)"
+        if fault["type"] == "missing":
             problem = f"lacks the key {fault['loc'][-1]!r}: add it"
         raise source.error(_key(source, fault["loc"]), problem) from error
 

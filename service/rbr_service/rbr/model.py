@@ -11,12 +11,15 @@ response type, the grader's fingerprint, the calibration and the source of the b
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rbr_service.errors import WeightsError
 from rbr_service.rbr.policy import Policy, ResponseType, digest
+
+# Far above any fit; a sum of such terms stays finite.
+Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -34,7 +37,7 @@ class TypeWeights(_Part):
     """One response type's weights and the hash of the type they belong to."""
 
     hash: str
-    weights: dict[str, FiniteFloat]
+    weights: dict[str, Weight]
 
 
 class Weights(_Part):
@@ -86,6 +89,7 @@ class TypeModel:
         """`weights` has one entry per feature of `response_type`."""
         kind = response_type
         self.response_type = kind
+        self.weights = dict(weights)
         used = {p for p in kind.feature_propositions if weights[f"p:{p}"] != 0.0}
         rules = kind.diagram.variables
         self.propositions = (

@@ -30,6 +30,16 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def canonical(content: Any, key: str = "") -> Any:
+    """Content with the order of lists out, where it means nothing: not of classes, nor of examples."""
+    if isinstance(content, dict):
+        return {name: canonical(value, name) for name, value in content.items()}
+    if isinstance(content, list):
+        parts = [canonical(part) for part in content]
+        return parts if key in ("classes", "examples") else sorted(parts, key=json.dumps)
+    return content
+
+
 @dataclass(frozen=True)
 class ResponseType:
     """One wanted way of answering, compiled.
@@ -70,7 +80,7 @@ class Policy:
             name: digest(question.model_dump()) for name, question in file.propositions.items()
         }
         self.response_types = {name: self._response_type(name, book) for name in file.response_types}
-        self.version = digest(file.model_dump())
+        self.version = digest(canonical(file.model_dump()))
         self._labels = _labels(file)
 
     def resolve(self, label: str | None) -> ResponseType | None:
