@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rbr_service.errors import RBRError
+from rbr_service.graders.base import started
 from rbr_service.labels import fault
 from rbr_service.metrics import Measured
 from rbr_service.routes import router
@@ -27,13 +28,12 @@ def create_app(state: State) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await state.scorer.grader.start()
-        state.ready = True
-        try:
-            yield
-        finally:
-            state.ready = False
-            await state.scorer.grader.close()
+        async with started(state.scorer.grader):
+            state.ready = True
+            try:
+                yield
+            finally:
+                state.ready = False
 
     app = FastAPIOffline(
         title="Rule Based Rewards", description=DESCRIPTION, redoc_url=None, lifespan=lifespan

@@ -253,9 +253,8 @@ def test_names_itself(grader: LexicalGrader) -> None:
     assert re.fullmatch("[0-9a-f]{64}", grader.fingerprint)
 
 
-@pytest.mark.parametrize("kind", [LookupError, GraderError])
-def test_unknown_proposition(grader: LexicalGrader, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match="no entry for the proposition 'rhymes'") as caught:
+def test_unknown_proposition(grader: LexicalGrader) -> None:
+    with pytest.raises(GraderError, match="no entry for the proposition 'rhymes'") as caught:
         grader.judge(talk(EGG, "Yes."), ("rhymes",))
     assert isinstance(caught.value, NoCuesError)
 
@@ -406,7 +405,6 @@ def test_faults_name_file_and_key(tmp_path: Path, old: str, new: str, message: s
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, StartupError)
-    assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "propositions: {}", "\0"])

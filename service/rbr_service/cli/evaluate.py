@@ -15,7 +15,7 @@ from rbr_service.build import make_grader, policy_path
 from rbr_service.cli.options import read, settings_options, writable
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, RequestError
-from rbr_service.graders.base import Grader, GradeRequest
+from rbr_service.graders.base import Grader, GradeRequest, started
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.reading import Reader
@@ -86,15 +86,12 @@ def _labels(gold: Path, number: int, row: dict[str, Any], policy: Policy) -> lis
 async def _grade(
     grader: Grader, conversations: list[Conversation], names: tuple[str, ...]
 ) -> NDArray[np.float64]:
-    await grader.start()
     table = []
-    try:
+    async with started(grader):
         with click.progressbar(range(0, len(conversations), CHUNK), label="grading", file=sys.stderr) as bar:
             for begin in bar:
                 asked = [GradeRequest(c, names) for c in conversations[begin : begin + CHUNK]]
                 table += [[v.p for v in verdicts] for verdicts in await grader.grade(asked)]
-    finally:
-        await grader.close()
     return np.array(table)
 
 

@@ -16,7 +16,7 @@ from rbr_service.cli.options import read, settings_options, writable
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, RequestError
-from rbr_service.graders.base import Grader, GradeRequest
+from rbr_service.graders.base import Grader, GradeRequest, started
 from rbr_service.labels import BaseReward, MessageIn, describe
 from rbr_service.rbr import fit as fitting
 from rbr_service.rbr.fit import Fit, RankedRow
@@ -128,14 +128,11 @@ def _read(data: Path, policy: Policy, *, base_reward: str) -> list[RankedPrompt]
 
 
 async def _fit(policy: Policy, grader: Grader, prompts: list[RankedPrompt]) -> dict[str, Fit]:
-    await grader.start()
-    try:
+    async with started(grader):
         return {
             name: fitting.fit(kind, await _rows(policy, kind, grader, prompts))
             for name, kind in policy.response_types.items()
         }
-    finally:
-        await grader.close()
 
 
 async def _rows(

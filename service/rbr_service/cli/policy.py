@@ -1,7 +1,5 @@
 """`rbr policy`: check, show and compare policies."""
 
-from typing import Any
-
 import click
 
 from rbr_service.build import policy_path
@@ -90,7 +88,7 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, st
     ]
 
 
-def spell(condition: Condition | Any) -> str:
+def spell(condition: Condition) -> str:
     """A condition in words."""
     if isinstance(condition, list):
         return " or ".join(f"({spell(part)})" for part in condition)

@@ -11,6 +11,7 @@ from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
 from rbr_service.cli.options import SCORING, read, settings_options, writable
 from rbr_service.errors import DataError, GraderError, RBRError
+from rbr_service.graders.base import started
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
 from rbr_service.settings import Settings
@@ -61,15 +62,12 @@ async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) 
     scorer = make_scorer(settings, Metrics())
     for mismatch in scorer.model.mismatches:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
-    await scorer.grader.start()
-    try:
+    async with started(scorer.grader):
         with Progress() as progress:
             return await score_file(
                 source, output, scorer, Reader(settings), strict=strict, progress=progress.show,
                 report=progress.say,
             )  # fmt: skip
-    finally:
-        await scorer.grader.close()
 
 
 class Progress:

@@ -6,7 +6,8 @@ One awaited call carries all samples of a request; the engine behind it batches.
 every question or raises `GraderError`: a failed grade is never a number.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,3 +53,13 @@ class Grader(Protocol):
 
     async def close(self) -> None:
         """Give back what `start` took."""
+
+
+@asynccontextmanager
+async def started(grader: Grader) -> AsyncIterator[Grader]:
+    """The grader, started, and closed in the end. Raises GraderError."""
+    await grader.start()
+    try:
+        yield grader
+    finally:
+        await grader.close()

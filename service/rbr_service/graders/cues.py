@@ -22,7 +22,7 @@ from rbr_service.rbr import document
 Place = Literal["sentence", "first", "last", "completion", "prompt"]
 
 
-class CueError(StartupError, ValueError):
+class CueError(StartupError):
     """A cue file that cannot be used; the message is one sentence for its author."""
 
     code = "cue_error"

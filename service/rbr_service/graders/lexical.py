@@ -19,10 +19,8 @@ import re2
 from rbr_service.conversation import Conversation
 from rbr_service.errors import GraderError
 from rbr_service.graders.base import GradeRequest, Verdict
-from rbr_service.graders.cues import CombinedCue, CueError, Cues, PatternCue, SignalCue, load_cues
+from rbr_service.graders.cues import CombinedCue, Cues, PatternCue, SignalCue, load_cues
 from rbr_service.graders.signals import SIGNALS, Reading
-
-__all__ = ["ALGORITHM", "CueError", "LexicalGrader", "NoCuesError", "load_cues"]
 
 # Part of the fingerprint: change it whenever the same cues would give another answer.
 ALGORITHM = "lexical-1"
@@ -36,7 +34,7 @@ _SET_MEMORY = 64 << 20
 NOTE = "A scorer of style and form for trying out, CI and plumbing: it does not understand what a text means."
 
 
-class NoCuesError(GraderError, LookupError):
+class NoCuesError(GraderError):
     """A request asks for a proposition that the cue file does not know."""
 
 

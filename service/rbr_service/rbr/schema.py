@@ -1,4 +1,4 @@
-"""The shape of a policy file, before its names are checked against each other (see policy.py)."""
+"""The shape of a policy file, before its names are checked against each other (see checks.py)."""
 
 from typing import Annotated, Literal
 
