@@ -38,7 +38,6 @@ def create_app(state: State) -> FastAPI:
     app = FastAPIOffline(
         title="Rule Based Rewards", description=DESCRIPTION, redoc_url=None, lifespan=lifespan
     )
-    app.state.service = state
     app.include_router(router(state))
     _answer_errors(app, state)
     paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json"}

@@ -91,16 +91,12 @@ async def score_file(
 
 def _refuse_bad(source: Path, scorer: Scorer, reader: Reader) -> None:
     for number, row in rows.read(source):
-        try:
+        with rows.placed(source, number):
             _sample(row, scorer, reader)
-        except RequestError as error:
-            raise DataError(f"{source}:{number}: {error.message}") from error
 
 
 def _sample(row: rows.Row, scorer: Scorer, reader: Reader) -> Sample:
-    if isinstance(row, RequestError):
-        raise row
-    sample = reader.row(rows.sample(row))
+    sample = reader.row(rows.sample(rows.whole(row)))
     scorer.check(sample)
     return sample
 

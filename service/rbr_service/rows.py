@@ -87,6 +87,24 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, row
 
 
+@contextmanager
+def placed(path: Path, number: int) -> Iterator[None]:
+    """Turns what is wrong with a row into the DataError of a file, for those to whom it is fatal."""
+    try:
+        yield
+    except ValidationError as error:
+        raise DataError(f"{path}:{number}: {describe(error)}") from error
+    except RequestError as error:
+        raise DataError(f"{path}:{number}: {error.message}") from error
+
+
+def whole(row: Row) -> dict[str, Any]:
+    """The row. Raises the RequestError that stands in for one that could not be read."""
+    if isinstance(row, RequestError):
+        raise row
+    return row
+
+
 def sample(row: dict[str, Any]) -> SampleIn:
     """A row as a sample. Raises RequestError."""
     messages = row.get("messages")

@@ -14,7 +14,7 @@ from rbr_service import rows
 from rbr_service.build import make_grader, policy_path
 from rbr_service.cli.options import read, settings_options, writable
 from rbr_service.conversation import Conversation
-from rbr_service.errors import DataError, RequestError
+from rbr_service.errors import DataError
 from rbr_service.graders.base import Grader, GradeRequest, started
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load
@@ -57,14 +57,11 @@ def _read(
     gold: Path, policy: Policy, reader: Reader
 ) -> tuple[list[Conversation], list[str | None], NDArray[np.float64]]:
     conversations, types, labels = [], [], []
-    for number, row in rows.read(gold):
-        try:
-            if isinstance(row, RequestError):
-                raise row
+    for number, found in rows.read(gold):
+        with rows.placed(gold, number):
+            row = rows.whole(found)
             sample = reader.row(rows.sample(row))
             kind = policy.resolve(sample.label)
-        except RequestError as error:
-            raise DataError(f"{gold}:{number}: {error.message}") from error
         conversations.append(sample.conversation)
         types.append(kind.name if kind else None)
         labels.append(_labels(gold, number, row, policy))

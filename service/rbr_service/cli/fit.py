@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import click
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rbr_service import rows
 from rbr_service.build import beside, fit_command, identity, make_grader, policy_path, weights_path
 from rbr_service.cli.options import read, settings_options, writable
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
-from rbr_service.errors import DataError, RequestError
+from rbr_service.errors import DataError
 from rbr_service.graders.base import Grader, GradeRequest, started
-from rbr_service.labels import BaseReward, MessageIn, describe
+from rbr_service.labels import BaseReward, MessageIn
 from rbr_service.rbr import fit as fitting
 from rbr_service.rbr.fit import Fit, RankedRow
 from rbr_service.rbr.model import TypeWeights, Weights
@@ -98,18 +98,13 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
     click.echo(f"{output}: written")
 
 
-def _read(data: Path, policy: Policy, *, base_reward: str) -> list[RankedPrompt]:
-    prompts = []
+def _read(data: Path, policy: Policy, *, base_reward: str) -> dict[str, list[RankedPrompt]]:
+    """The prompts of each response type."""
+    prompts: dict[str, list[RankedPrompt]] = {name: [] for name in policy.response_types}
     for number, row in rows.read(data):
-        try:
-            if isinstance(row, RequestError):
-                raise row
-            prompt = RankedPrompt.model_validate(row)
+        with rows.placed(data, number):
+            prompt = RankedPrompt.model_validate(rows.whole(row))
             kind = policy.resolve(prompt.response_type)
-        except ValidationError as error:
-            raise DataError(f"{data}:{number}: {describe(error)}") from error
-        except RequestError as error:
-            raise DataError(f"{data}:{number}: {error.message}") from error
         if kind is None:
             raise DataError(f"{data}:{number}: {prompt.response_type!r} is out of the policy's scope")
         for completion in prompt.completions:
@@ -123,26 +118,21 @@ def _read(data: Path, policy: Policy, *, base_reward: str) -> list[RankedPrompt]
                     f"{data}:{number}: --base-reward {base_reward} and the completions' base_reward "
                     "do not agree"
                 )
-        prompts.append(prompt)
+        prompts[kind.name].append(prompt)
     return prompts
 
 
-async def _fit(policy: Policy, grader: Grader, prompts: list[RankedPrompt]) -> dict[str, Fit]:
+async def _fit(policy: Policy, grader: Grader, prompts: dict[str, list[RankedPrompt]]) -> dict[str, Fit]:
     async with started(grader):
         return {
-            name: fitting.fit(kind, await _rows(policy, kind, grader, prompts))
+            name: fitting.fit(kind, await _rows(kind, grader, prompts[name]))
             for name, kind in policy.response_types.items()
         }
 
 
-async def _rows(
-    policy: Policy, kind: ResponseType, grader: Grader, prompts: list[RankedPrompt]
-) -> list[RankedRow]:
+async def _rows(kind: ResponseType, grader: Grader, prompts: list[RankedPrompt]) -> list[RankedRow]:
     asked, facts = [], []
     for number, prompt in enumerate(prompts):
-        resolved = policy.resolve(prompt.response_type)
-        if resolved is None or resolved.name != kind.name:
-            continue
         turns = tuple(message.message() for message in prompt.prompt)
         for completion in prompt.completions:
             asked.append(
