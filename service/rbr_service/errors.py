@@ -8,6 +8,9 @@
     |  |- WeightsError        no weights, or weights fitted to something else
     |- RequestError           the caller's fault: HTTP 4xx
     |- GraderError            the grader could not answer: HTTP 503
+    |  |- GraderTimeoutError  not within its deadline
+    |  |- GraderDeadError     it never will again: the process ends
+    |- BaseRewardError        the helpful-only reward model could not answer: HTTP 503
 
 `code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit codes.
 """
@@ -144,8 +147,39 @@ class NoBaseRewardError(RequestError):
     code = "no_base_reward"
 
 
+class CompletionTooLongError(RequestError):
+    """The completion alone does not fit into the grader's context; a completion is never cut."""
+
+    code = "completion_too_long"
+
+
+class LowLabelMassError(RequestError):
+    """The grader put too little probability on yes and no: a property of the text, so no retry helps."""
+
+    code = "low_label_mass"
+
+
 class GraderError(RBRError):
     """The grader failed; a failed grade is never a number."""
 
     code = "grader_failed"
+    status = 503
+
+
+class GraderTimeoutError(GraderError):
+    """No answer within the deadline; what was started goes on, so a retry finds it."""
+
+    code = "grader_timeout"
+
+
+class GraderDeadError(GraderError):
+    """The engine is gone for good: the process has to be started again."""
+
+    code = "grader_dead"
+
+
+class BaseRewardError(RBRError):
+    """The helpful-only reward model failed; a failed reward is never a number."""
+
+    code = "base_reward_failed"
     status = 503

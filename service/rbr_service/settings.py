@@ -2,22 +2,32 @@
 
     flags > RBR_* environment > --config YAML > defaults -> Settings
 
-A bad value or an unknown name refuses to start. The API key comes from the environment only.
+A bad value or an unknown name refuses to start. Secrets come from the environment only.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from rbr_service import jsontext
 from rbr_service.errors import PolicyError, SettingsError
 from rbr_service.faults import sentence
 from rbr_service.rbr import document
 
 PREFIX = "RBR_"
-SECRETS = ("api_key",)
+SECRETS = ("api_key", "grader_key", "base_reward_key", "redis_password")
 
 
 class Settings(BaseModel):
@@ -31,9 +41,62 @@ class Settings(BaseModel):
     weights: Path | None = Field(
         None, description="Weights file. Default: POLICY.GRADER.json beside the policy."
     )
-    grader: Literal["lexical"] = Field("lexical", description="Who judges propositions.")
-    base_reward: Literal["none", "given"] = Field(
-        "none", description="Helpful-only reward: none (0), or given with each sample or label."
+    grader: Literal["lexical", "vllm", "openai"] = Field(
+        "lexical",
+        description="Who judges propositions: cues on the CPU, a model on vLLM in this process, or one on a "
+        "vLLM server.",
+    )
+    grader_model: str | None = Field(
+        None, min_length=1, description="The grader's model: a folder or hub name; with openai, as served."
+    )
+    grader_tokenizer: str | None = Field(
+        None, min_length=1, description="Folder or hub name of its tokenizer. Default: the model's."
+    )
+    grader_revision: str | None = Field(
+        None, min_length=1, description="The model's revision. Default with vllm: read off its files."
+    )
+    grader_precision: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="The model's precision; with openai, as the server runs it."
+    )
+    grader_url: str | None = Field(None, description="With openai: the server, such as http://host:8001.")
+    layout: str = Field(
+        "book", min_length=1,
+        description="How questions are put: book, conversation-first, released, or a layout file.",
+    )  # fmt: skip
+    on_low_mass: Literal["error", "lower_bound"] = Field(
+        "error",
+        description="A proposition whose yes and no together are improbable is a typed error for its sample, "
+        "or takes whichever of 0 and 1 gives the smaller reward.",
+    )
+    min_label_mass: float = Field(
+        0.5, ge=0, le=1, description="The probability of yes and no together below which it is low."
+    )
+    grader_concurrency: int = Field(64, ge=1, description="Completions in the grader's engine at a time.")
+    grader_deadline: float = Field(
+        170, gt=0, description="Seconds in which a request must be graded; trainers wait 180."
+    )
+    grader_start: float = Field(900, gt=0, description="Seconds to wait for a grader's server at start-up.")
+    vllm_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description='With vllm: its engine arguments, as JSON: {"max_model_len": 32768}.',
+    )
+    cache: str = Field(
+        "memory", description="Where verdicts are kept: memory, sqlite:FILE or redis://HOST:PORT/DB."
+    )
+    cache_entries: int = Field(500_000, ge=0, description="Most verdicts kept in memory.")
+    base_reward: Literal["none", "given", "upstream", "classify"] = Field(
+        "none",
+        description="Helpful-only reward: none (0), given with each sample or label, from an upstream that "
+        "speaks OpenRLHF's /get_reward, or from a vLLM pooling server's /classify.",
+    )
+    base_reward_url: str | None = Field(
+        None, description="The reward model's server, such as http://host:8002."
+    )
+    base_reward_model: str | None = Field(
+        None, min_length=1, description="The reward model's name; weights are bound to it."
+    )
+    base_reward_tokenizer: str | None = Field(
+        None, min_length=1, description="Folder or hub name of its tokenizer. Default: the model's."
     )
     accept_mismatch: bool = Field(
         False,
@@ -52,6 +115,54 @@ class Settings(BaseModel):
         190, ge=0, le=86400, description="Seconds to finish what is in flight on SIGTERM."
     )
     api_key: SecretStr | None = Field(None, min_length=8, description="Key that callers must present.")
+    grader_key: SecretStr | None = Field(None, description="Bearer key of the grader's server.")
+    base_reward_key: SecretStr | None = Field(None, description="Bearer key of the reward model's server.")
+    redis_password: SecretStr | None = Field(None, description="Password of the verdict cache's Redis.")
+
+    @field_validator("vllm_args", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        return jsontext.loads(value) if isinstance(value, str) else value
+
+    @field_validator("grader_url", "base_reward_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        address = urlsplit(value)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError("must be an address such as http://host:8001")
+        if address.username or address.password:
+            raise ValueError("secrets come from the environment: set RBR_GRADER_KEY or RBR_BASE_REWARD_KEY")
+        return value.rstrip("/").removesuffix("/v1")
+
+    @field_validator("cache")
+    @classmethod
+    def _cache_kind(cls, value: str) -> str:
+        address = urlsplit(value)
+        if address.password:
+            raise ValueError("secrets come from the environment: set RBR_REDIS_PASSWORD")
+        sound = (value == "memory" or (value.startswith("sqlite:") and len(value) > len("sqlite:"))
+                 or (address.scheme in ("redis", "rediss") and address.hostname))  # fmt: skip
+        if not sound:
+            raise ValueError("must be memory, sqlite:FILE or redis://HOST:PORT/DB")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs = []
+        if self.grader != "lexical":
+            needs.append((f"grader {self.grader}", "grader_model"))
+        if self.grader == "openai":
+            needs.append(("grader openai", "grader_url"))
+        if self.base_reward in ("upstream", "classify"):
+            needs += [(f"base_reward {self.base_reward}", f"base_reward_{k}") for k in ("url", "model")]
+        if self.base_reward == "upstream":
+            needs.append(("base_reward upstream", "base_reward_tokenizer"))
+        for who, what in needs:
+            if getattr(self, what) is None:
+                raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")
+        return self
 
 
 def load(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -73,7 +184,7 @@ def load(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, st
         return Settings.model_validate(file | environment | given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = str(first["loc"][0])
+        key = str(first["loc"][0]) if first["loc"] else "settings"
         unknown = first["type"] == "extra_forbidden"
         message = "is not a setting; see rbr serve --help" if unknown else sentence(first)
         raise SettingsError(f"{sources.get(key, key)}: {message}") from error

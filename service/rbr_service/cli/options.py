@@ -12,7 +12,11 @@ from rbr_service.settings import SECRETS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SCORING = ("policy", "weights", "grader", "base_reward", "accept_mismatch", "strip_reasoning",
+GRADER = ("grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
+          "layout", "on_low_mass", "min_label_mass", "grader_concurrency", "grader_start", "vllm_args",
+          "cache", "cache_entries")  # fmt: skip
+BASE_REWARD = ("base_reward", "base_reward_url", "base_reward_model", "base_reward_tokenizer")
+SCORING = ("policy", "weights", *GRADER, *BASE_REWARD, "accept_mismatch", "strip_reasoning",
            "empty_completion", "max_completion_chars")  # fmt: skip
 
 

@@ -1,25 +1,30 @@
-"""What every grader promises: for each completion, P(yes) for each proposition asked.
+"""What every grader promises: for each text asked about, P(yes) for each question.
 
-    [GradeRequest(conversation, propositions)] -> [one Verdict per proposition, in order]
+    [GradeRequest(conversation, questions)] -> [Grade, or the RequestError that says why not]
 
-One awaited call carries all samples of a request; the engine behind it batches. A grader answers
-every question or raises `GraderError`: a failed grade is never a number.
+One awaited call carries all samples of a request; the engine behind it batches. A text that cannot
+be graded fails alone; a grader that cannot grade raises `GraderError`. A failed grade is never a number.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rbr_service.conversation import Conversation
+from rbr_service.errors import RequestError, entry
+
+# A proposition is about the completion; a category of the content policy is about the request alone.
+Subject = Literal["completion", "request"]
 
 
 @dataclass(frozen=True, slots=True)
 class GradeRequest:
-    """The propositions (names of the policy's) to be judged about one completion."""
+    """The questions (names of the policy's propositions or categories) to be judged about one text."""
 
     conversation: Conversation
-    propositions: tuple[str, ...]
+    questions: tuple[str, ...]
+    about: Subject = "completion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,25 @@ class Verdict:
 
     p: float
     label_mass: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What of a conversation the grader's context had no room for; never of its completion."""
+
+    messages: int = 0
+    tokens: int = 0
+
+
+NO_CUTS = Cuts()
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One verdict per question, in order, and what was left out of the conversation."""
+
+    verdicts: tuple[Verdict, ...]
+    cuts: Cuts = NO_CUTS
 
 
 class Grader(Protocol):
@@ -48,18 +72,32 @@ class Grader(Protocol):
     async def start(self) -> None:
         """Load and check the engine. Raises GraderError when it cannot grade."""
 
-    async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def grade(self, requests: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         """Judge every request, in order. Raises GraderError."""
+
+    async def check(self) -> None:
+        """Return at once when able to grade. Raises GraderError, GraderDeadError."""
 
     async def close(self) -> None:
         """Give back what `start` took."""
 
 
+def whole(grades: Sequence[Grade | RequestError]) -> list[Grade]:
+    """The grades, all of them. Raises the first RequestError, naming its entry."""
+    found = []
+    for index, grade in enumerate(grades):
+        with entry(index):
+            if isinstance(grade, RequestError):
+                raise grade
+            found.append(grade)
+    return found
+
+
 @asynccontextmanager
 async def started(grader: Grader) -> AsyncIterator[Grader]:
     """The grader, started, and closed in the end. Raises GraderError."""
-    await grader.start()
     try:
+        await grader.start()
         yield grader
     finally:
         await grader.close()

@@ -1,0 +1,1 @@
+"""Helpful-only reward models: where R_rm comes from."""
