@@ -44,18 +44,22 @@ def result(sample_id: str | int | None, r: Result) -> schemas.ResultOut:
         rbr_reward=r.rbr_reward,
         score=r.score,
         response_type=r.response_type,
+        found=schemas.FoundOut(by=r.found.by, category=r.found.category, p=r.found.p),
         class_probabilities=r.class_probabilities,
         propositions={
-            name: schemas.VerdictOut(p=v.p, label_mass=v.label_mass) for name, v in r.verdicts.items()
+            name: schemas.VerdictOut(p=v.p, label_mass=v.label_mass, lower_bound=name in r.bounded)
+            for name, v in r.verdicts.items()
         },
         contributions=r.contributions,
+        cuts=schemas.CutsOut(messages=r.cuts.messages, tokens=r.cuts.tokens),
     )
 
 
-def readiness(scorer: Scorer, *, ready: bool) -> schemas.Readiness:
-    """What the service scores with, and whether it can."""
+def readiness(scorer: Scorer, *, ready: bool, reason: str) -> schemas.Readiness:
+    """What the service scores with, and whether it can; `reason` says why not."""
     return schemas.Readiness(
         status="ready" if ready else "not_ready",
+        reason=reason,
         policy=scorer.policy.name,
         versions=_versions(scorer),
         reward_version=scorer.reward_version,

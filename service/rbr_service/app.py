@@ -1,5 +1,6 @@
 """The ASGI application: routes, limits, metrics, and the one place where errors become answers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,11 +13,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rbr_service.errors import RBRError
-from rbr_service.graders.base import started
+from rbr_service.graders import base as graders
 from rbr_service.labels import fault
 from rbr_service.metrics import Measured
+from rbr_service.rewards import base as rewards
 from rbr_service.routes import router
 from rbr_service.state import State
+from rbr_service.watch import watch
 from rbr_service.work import CLIENT_GONE, ClientGoneError
 
 DESCRIPTION = """Rule Based Rewards as a service: send a completion, get its reward and every term
@@ -24,16 +27,19 @@ of it. Trainers call `/score`; people read `/v1/score`."""
 
 
 def create_app(state: State) -> FastAPI:
-    """The app over a service state; starting it starts the grader."""
+    """The app over a service state; starting it starts the grader and the base reward's source."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with started(state.scorer.grader):
-            state.ready = True
+        scorer = state.scorer
+        async with graders.started(scorer.grader), rewards.started(scorer.base):
+            state.fault, state.stopping = "", False
+            watching = asyncio.create_task(watch(state))
             try:
                 yield
             finally:
-                state.ready = False
+                state.stopping = True
+                watching.cancel()
 
     app = FastAPIOffline(
         title="Rule Based Rewards", description=DESCRIPTION, redoc_url=None, lifespan=lifespan

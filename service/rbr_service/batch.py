@@ -35,8 +35,13 @@ _PARQUET = pa.schema(
         "score": pa.float64(),
         "response_type": pa.string(),
         "class_probabilities": pa.map_(pa.string(), pa.float64()),
-        "propositions": pa.map_(pa.string(), pa.struct({"p": pa.float64(), "label_mass": pa.float64()})),
+        "found": pa.struct({"by": pa.string(), "category": pa.string(), "p": pa.float64()}),
+        "propositions": pa.map_(
+            pa.string(),
+            pa.struct({"p": pa.float64(), "label_mass": pa.float64(), "lower_bound": pa.bool_()}),
+        ),
         "contributions": pa.map_(pa.string(), pa.float64()),
+        "cuts": pa.struct({"messages": pa.int64(), "tokens": pa.int64()}),
         "reward_version": pa.string(),
         "error": pa.struct({"code": pa.string(), "message": pa.string()}),
     }
@@ -111,8 +116,11 @@ async def _score(batch: list[tuple[int, rows.Row]], scorer: Scorer, reader: Read
             good.append((line, _sample(row, scorer, reader)))
         except RequestError as error:
             line["error"] = {"code": error.code, "message": error.message}
-    results = await scorer.score([sample for _, sample in good])
+    results = await scorer.score_each([sample for _, sample in good])
     for (line, _), result in zip(good, results, strict=True):
+        if isinstance(result, RequestError):
+            line["error"] = {"code": result.code, "message": result.message}
+            continue
         line |= answers.result(line["id"], result).model_dump()
         line["reward_version"] = scorer.reward_version
     return lines

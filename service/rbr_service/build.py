@@ -1,20 +1,29 @@
-"""From settings to a scorer: loads the policy, the grader and the weights, and binds them.
+"""From settings to a scorer: loads the policy and the weights, and binds them to grader and base reward.
 
-Settings -> policy file, cues, weights JSON -> Scorer, or the StartupError that says why not
+Settings -> policy file, backends, weights JSON -> Scorer, or the StartupError that says why not
 """
 
+import json
 import shlex
 from importlib.resources import files
 from pathlib import Path
 
+from rbr_service.backends import beside, make_base_reward, make_grader
 from rbr_service.errors import SettingsError
 from rbr_service.graders.base import Grader
-from rbr_service.graders.lexical import LexicalGrader
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.model import GraderIdentity, Weights, bind
-from rbr_service.rbr.policy import Policy, load
-from rbr_service.scorer import Scorer
+from rbr_service.rbr.policy import load
+from rbr_service.scorer import LowMass, Scorer
 from rbr_service.settings import Settings
+
+# The settings that weights depend on, so that a command that fits them has to repeat them.
+ALWAYS = ("grader", "base_reward")
+FITTED_TO = (
+    "grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
+    "layout", "min_label_mass", "vllm_args", "base_reward", "base_reward_url", "base_reward_model",
+    "base_reward_tokenizer",
+)  # fmt: skip
 
 
 def rules_folder() -> Path:
@@ -35,22 +44,6 @@ def policy_path(policy: str) -> Path:
     return path
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file that belongs to a policy file: `safety.yaml`, `.lexical.json` -> `safety.lexical.json`."""
-    return path.with_name(path.name.rsplit(".", 1)[0] + suffix)
-
-
-def make_grader(policy: Policy, path: Path) -> Grader:
-    """The grader of a policy: cues stand beside the policy file. Raises StartupError."""
-    cues = beside(path, ".lexical.yaml")
-    if not cues.is_file():
-        raise SettingsError(
-            f"{cues}: the lexical grader has no cues for this policy: write them there; "
-            "the format stands at the head of the shipped safety.lexical.yaml"
-        )
-    return LexicalGrader.from_file(cues, policy.file.propositions)
-
-
 def identity(grader: Grader) -> GraderIdentity:
     """What weights remember of a grader."""
     return GraderIdentity(name=grader.name, fingerprint=grader.fingerprint)
@@ -61,36 +54,46 @@ def weights_path(settings: Settings, grader: Grader, path: Path) -> Path:
     return settings.weights or beside(path, f".{grader.name}.json")
 
 
-def fit_command(policy: str, grader: str, base_reward: str, data: str = "", output: str = "") -> str:
-    """The command that makes the weights of a policy, grader and base reward, ready to paste."""
-    command = ["rbr", "fit", "--policy", policy, "--grader", grader, "--base-reward", base_reward]
+def fit_command(settings: Settings, data: str = "", output: str = "") -> str:
+    """The command that makes weights for a policy, grader and base reward, ready to paste."""
+    command = ["rbr", "fit", "--policy", settings.policy]
+    for name in FITTED_TO:
+        value = getattr(settings, name)
+        if value not in (None, {}):
+            text = json.dumps(value) if isinstance(value, dict) else str(value)
+            default = Settings.model_fields[name].default
+            command += [f"--{name.replace('_', '-')}", text] if name in ALWAYS or value != default else []
     command += ["--data", data] if data else []
     return shlex.join([*command, "-o", output] if output else command)
 
 
-def _remedy(settings: Settings, grader: Grader, file: Path) -> str:
+def _remedy(settings: Settings, file: Path) -> str:
     """How to come by weights; those for given base rewards need data that brings them."""
-    if settings.base_reward == "none":
-        return fit_command(settings.policy, grader.name, "none", output=str(file))
+    if settings.base_reward != "given":
+        return fit_command(settings, output=str(file))
     data, output = "ranked-with-base-rewards.jsonl", "weights.json"
-    command = fit_command(settings.policy, grader.name, settings.base_reward, data, output)
     return (
-        f"{command}, each of the data's completions with its base_reward; then start with --weights {output}"
+        f"{fit_command(settings, data, output)}, each of the data's completions with its base_reward; then "
+        f"start with --weights {output}"
     )
 
 
-def make_scorer(settings: Settings, metrics: Metrics, grader: Grader | None = None) -> Scorer:
+def make_scorer(
+    settings: Settings, metrics: Metrics, grader: Grader | None = None, *, serving: bool = False
+) -> Scorer:
     """A scorer bound to matching weights; `grader` stands in for the configured one.
 
     Raises StartupError.
     """
     path = policy_path(settings.policy)
     policy = load(path)
-    grader = grader or make_grader(policy, path)
+    base = make_base_reward(settings, serving=serving)
+    grader = grader or make_grader(settings, policy, path, metrics, serving=serving)
     file = weights_path(settings, grader, path)
-    remedy = _remedy(settings, grader, file)
+    remedy = _remedy(settings, file)
     model = bind(
-        policy, Weights.load(file, remedy), identity(grader), settings.base_reward,
+        policy, Weights.load(file, remedy), identity(grader), base.source,
         accept_mismatch=settings.accept_mismatch, remedy=remedy,
     )  # fmt: skip
-    return Scorer(policy, model, grader, settings.base_reward, metrics)
+    low_mass = LowMass(settings.on_low_mass, settings.min_label_mass)
+    return Scorer(policy, model, grader, base, metrics, low_mass)

@@ -3,26 +3,32 @@
     post(path, body) -> parsed JSON, or the CallError that says what the server answered
 
 A fault is transient when the same call may succeed later: the connection broke, or the server said
-429, 502, 503 or 504, or 500 a few times. Between tries it waits longer and longer, with jitter, so that a thousand
-callers do not come back at once (exponential backoff with full jitter).
+429, 502, 503 or 504, or 500 a few times. Between tries it waits longer and longer, with jitter, so
+that a thousand callers do not come back at once (exponential backoff with full jitter).
 """
 
 import asyncio
+import io
 import logging
 import random
+import re
 import time
 from typing import Any
 
 import aiohttp
 
 from rbr_service import jsontext
-from rbr_service.errors import RBRError
+from rbr_service.errors import RBRError, SettingsError
 
-TRANSIENT = frozenset({0, 429, 500, 502, 503, 504})  # 0: no answer at all
+TRANSIENT = frozenset({0, 429, 500, 502, 503, 504})  # 0: the connection broke
 SERVER_ERRORS = 3  # a 500 may be a server on its way out, or a fault of this very request
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds
 CONNECT = 5.0  # seconds for a connection to open
+LOOK, SAY = 1.0, 10.0  # seconds between looks for a server that is starting, and between lines about it
 SHOWN = 300  # characters of a server's answer in an error message
+
+# Servers quote what they refuse, and that is what is being graded: it must not reach a log.
+_QUOTED = re.compile(r"['\"]?\binput(?:_value)?\\?['\"]?\s*[:=].*|\d+(?:[,\s]+\d+){3,}", re.DOTALL)
 
 _log = logging.getLogger("rbr.calls")
 
@@ -30,85 +36,139 @@ _log = logging.getLogger("rbr.calls")
 class CallError(RBRError):
     """A call failed for good; callers translate it. `status` is the server's, or 0 without one."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, transient: bool | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.transient = status in TRANSIENT if transient is None else transient
 
 
 class Calls:
     """A server's address, spoken to through one session."""
 
     def __init__(self, url: str, *, key: str | None, concurrency: int, patience: float) -> None:
-        """`patience`: seconds after the first fault of a call until it is given up, and for one try."""
+        """`concurrency`: posts at a time, more wait; `patience`: seconds for one try to be answered, and
+        from a call's first fault until it is given up.
+
+        Raises SettingsError for a key that no header can hold.
+        """
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise SettingsError(
+                f"the key for {url} holds characters that no HTTP header can: look for a newline"
+            )
         self.url = url
         self.fault = ""  # the last transient fault that no success has followed
         self.retries = 0
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._concurrency, self._patience = concurrency, patience
+        self._key = key
+        self._slots = asyncio.Semaphore(concurrency)
+        self._patience = patience
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Make the session. Must run inside the event loop that makes the calls."""
+        headers = {"Content-Type": "application/json"}
         self._session = aiohttp.ClientSession(
-            headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            headers=headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            # Without a limit of its own: a health check must not queue behind the posts.
+            connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=self._patience, sock_connect=CONNECT),
         )
 
     async def close(self) -> None:
-        """Close the session."""
+        """Close the session; calls in flight fail."""
         if self._session:
             await self._session.close()
             self._session = None
 
     async def get(self, path: str, *, seconds: float = CONNECT) -> Any:
-        """One try. Raises CallError."""
-        return await self._once("GET", path, None, aiohttp.ClientTimeout(total=seconds))
+        """One try; None for an answer without a body. Raises CallError."""
+        return await self._once("GET", path, None, seconds)
+
+    async def reached(self, path: str, patience: float) -> Any:
+        """What GET answers, waited for up to `patience` seconds while the server is on its way.
+
+        Raises CallError.
+        """
+        begin = said = time.monotonic()
+        while True:
+            try:
+                return await self.get(path)
+            except CallError as error:
+                now = time.monotonic()
+                if error.status not in TRANSIENT:
+                    raise
+                if now - begin >= patience:
+                    message = f"not there after {now - begin:.0f} s: {error.message}"
+                    raise CallError(message, error.status) from error
+                if now - said >= SAY:
+                    said = now
+                    _log.warning("waiting since %.0f s: %s", now - begin, error.message)
+            await asyncio.sleep(LOOK)
 
     async def post(self, path: str, body: bytes) -> Any:
         """POST JSON; transient faults are tried again until `patience` has passed. Raises CallError."""
-        wait, begin, errors = FIRST_WAIT, None, 0
-        while True:
-            try:
-                answer = await self._once("POST", path, body, None)
-            except CallError as error:
-                begin = time.monotonic() if begin is None else begin
-                errors += error.status == 500
-                out_of_patience = time.monotonic() - begin > self._patience or errors > SERVER_ERRORS
-                if error.status not in TRANSIENT or out_of_patience:
-                    raise
-                if not self.fault:
-                    _log.warning("%s; trying again", error.message)
-                self.fault = error.message
-                self.retries += 1
-            else:
-                self.fault = ""
-                return answer
-            await asyncio.sleep(random.uniform(0, wait))  # noqa: S311 - jitter, no secret
-            wait = min(2 * wait, LONGEST_WAIT)
+        async with self._slots:
+            wait, begin, errors = FIRST_WAIT, None, 0
+            while True:
+                try:
+                    answer = await self._once("POST", path, body, self._patience)
+                except CallError as error:
+                    begin = time.monotonic() if begin is None else begin
+                    errors += error.status == 500
+                    patient = time.monotonic() - begin < self._patience and errors <= SERVER_ERRORS
+                    if not (error.transient and patient):
+                        raise
+                    self._note(error.message)
+                else:
+                    self._note("")
+                    return answer
+                await asyncio.sleep(random.uniform(0, wait))
+                wait = min(2 * wait, LONGEST_WAIT)
 
-    async def _once(self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None) -> Any:
+    def _note(self, fault: str) -> None:
+        """Keep the state of the server; one line in the log when it changes."""
+        if fault:
+            self.retries += 1
+            if not self.fault:
+                _log.warning("%s; trying again", fault)
+        elif self.fault:
+            _log.info("%s answers again", self.url)
+        self.fault = fault
+
+    async def _once(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
         if self._session is None:
-            raise CallError(f"{self.url}: not started")
-        options: dict[str, Any] = {"timeout": timeout} if timeout else {}
+            raise CallError(f"{self.url}: no session is open", transient=False)
+        place = self.url + path
         try:
             async with self._session.request(
-                method, self.url + path, data=body, headers={"Content-Type": "application/json"}, **options
+                method,
+                place,
+                data=io.BytesIO(body) if body is not None else None,  # in blocks: it may be megabytes
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT),
+                allow_redirects=False,  # a POST would come out as a GET, the key somewhere else
             ) as response:
-                text = await response.read()
+                content = await response.read()
+        except aiohttp.ConnectionTimeoutError as error:
+            raise CallError(f"{place}: no connection within {CONNECT:g} s") from error
         except TimeoutError as error:
-            raise CallError(f"{self.url}{path}: no answer in time") from error
+            # It has had all the patience there is.
+            raise CallError(f"{place}: no answer within {seconds:g} s", transient=False) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f"{self.url}{path}: {error or type(error).__name__}") from error
+            raise CallError(f"{place}: {str(error) or type(error).__name__}") from error
         if response.status != 200:
-            shown = text[:SHOWN].decode("utf-8", "replace")
-            raise CallError(f"{self.url}{path} answered {response.status}: {shown}", response.status)
-        return self._parsed(path, text)
+            raise CallError(f"{place} answered {response.status}: {self._shown(content)}", response.status)
+        return self._parsed(place, content)
 
-    def _parsed(self, path: str, text: bytes) -> Any:
-        if not text.strip():
+    def _shown(self, content: bytes) -> str:
+        text = content[: 20 * SHOWN].decode("utf-8", "replace")
+        if self._key:
+            text = text.replace(self._key, "[key]")
+        return _QUOTED.sub("[...]", text)[:SHOWN]
+
+    def _parsed(self, place: str, content: bytes) -> Any:
+        if not content.strip():
             return None  # /health has no body
         try:
-            return jsontext.loads(text)
+            return jsontext.loads(content)
         except ValueError as error:
-            raise CallError(f"{self.url}{path}: not JSON: {error}", 200) from error
+            message = f"{place}: the answer is not JSON: {type(error).__name__}"
+            raise CallError(message, 200) from error

@@ -147,6 +147,12 @@ class NoBaseRewardError(RequestError):
     code = "no_base_reward"
 
 
+class UnsupportedConversationError(RequestError):
+    """The model's chat template refuses this order of roles."""
+
+    code = "unsupported_conversation"
+
+
 class CompletionTooLongError(RequestError):
     """The completion alone does not fit into the grader's context; a completion is never cut."""
 

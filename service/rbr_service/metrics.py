@@ -12,25 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OUT_OF_SCOPE = "out_of_scope"
 _REWARDS = (-20, -10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10, 20)
-_SECONDS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    5,
-    10,
-    30,
-    60,
-    120,
-    180,
-)
+_MASSES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180)
 
 
 class Metrics:
@@ -67,11 +50,40 @@ class Metrics:
         self.grader_seconds = Histogram(
             "rbr_grader_seconds", "Time of one grader call.", buckets=_SECONDS, registry=registry
         )
+        self.label_mass = Histogram(
+            "rbr_label_mass", "Probability the grader put on yes and no together.", buckets=_MASSES,
+            registry=registry,
+        )  # fmt: skip
+        self.low_mass = Counter(
+            "rbr_low_label_mass", "Verdicts with low label mass.", ["proposition", "taken_as"],
+            registry=registry,
+        )  # fmt: skip
+        self.cuts = Counter(
+            "rbr_conversation_cuts", "Conversations cut to the grader's context.", registry=registry
+        )
+        self.cut_tokens = Counter(
+            "rbr_conversation_cut_tokens", "Tokens left out of conversations.", registry=registry
+        )
+        self.cached_verdicts = Counter(
+            "rbr_cached_verdicts", "Verdicts found in the cache.", registry=registry
+        )
+        self.graded_verdicts = Counter(
+            "rbr_graded_verdicts", "Verdicts made by the grader's engine.", registry=registry
+        )
+        self.tokens = Counter(
+            "rbr_grader_tokens", "Prompt tokens, computed or from the engine's prefix cache.", ["how"],
+            registry=registry,
+        )  # fmt: skip
         self.failures = Counter(
             "rbr_failures", "Requests not answered with a score.", ["code"], registry=registry
         )
         self._by_proposition: dict[str, Summary] = {}
         self._by_class: dict[tuple[str, str], Counter] = {}
+
+    @property
+    def computed_tokens(self) -> float:
+        """Prompt tokens that the grader's engine has computed so far."""
+        return float(self.registry.get_sample_value("rbr_grader_tokens_total", {"how": "computed"}) or 0.0)
 
     def scored(self, reward: float, response_type: str | None, probabilities: Mapping[str, float]) -> None:
         """Count one sample."""
@@ -84,13 +96,14 @@ class Metrics:
         self.reward.observe(reward)
         self.rewards.labels(key[0]).observe(reward)
 
-    def judged(self, answers: Iterable[tuple[str, float]]) -> None:
-        """Count the P(yes) of one completion's propositions."""
-        for name, p in answers:
+    def judged(self, verdicts: Iterable[tuple[str, float, float]]) -> None:
+        """Count one completion's verdicts: proposition, P(yes), label mass."""
+        for name, p, mass in verdicts:
             child = self._by_proposition.get(name)
             if child is None:
                 child = self._by_proposition[name] = self.propositions.labels(name)
             child.observe(p)
+            self.label_mass.observe(mass)
 
 
 class Measured:

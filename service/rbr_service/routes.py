@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
 from rbr_service import answers, jsontext, schemas
@@ -103,9 +103,11 @@ def _open(state: State) -> APIRouter:
     routes = APIRouter(tags=["operation"])
 
     @routes.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The process is alive."""
-        return {"status": "alive"}
+    async def healthz(response: Response) -> dict[str, str]:
+        """The process is alive; 503 once its grader's engine is dead, which only a new start mends."""
+        if state.dead:
+            response.status_code = 503
+        return {"status": "dead" if state.dead else "alive"}
 
     @routes.get(
         "/readyz",
@@ -115,11 +117,13 @@ def _open(state: State) -> APIRouter:
         """Able to score, and with what; 503 before start-up is done and while shutting down."""
         if not state.ready:
             response.status_code = 503
-        return answers.readiness(state.scorer, ready=state.ready)
+        return answers.readiness(state.scorer, ready=state.ready, reason=state.reason)
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Prometheus exposition."""
-        return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        # The default registry holds the process's figures, and those of an engine that runs in it.
+        text = generate_latest(state.metrics.registry) + generate_latest(REGISTRY)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes

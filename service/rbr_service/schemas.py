@@ -103,10 +103,32 @@ class VersionsOut(BaseModel):
 
 
 class VerdictOut(BaseModel):
-    """P(yes) of a proposition and the probability mass the grader put on yes and no."""
+    """P(yes) of a proposition and the probability mass the grader put on yes and no.
+
+    `lower_bound`: that mass was too low, and `p` is whichever of 0 and 1 gives the smaller reward.
+    """
 
     p: float
     label_mass: float
+    lower_bound: bool = False
+
+
+class FoundOut(BaseModel):
+    """How the response type was found: by the label, by the policy's default, or by the content policy.
+
+    Then `category` was the most probable one, with probability `p`.
+    """
+
+    by: Literal["label", "unlabelled", "content_policy"]
+    category: str | None
+    p: float | None
+
+
+class CutsOut(BaseModel):
+    """What of the conversation the grader's context had no room for; never of the completion."""
+
+    messages: int
+    tokens: int
 
 
 class ResultOut(BaseModel):
@@ -118,9 +140,11 @@ class ResultOut(BaseModel):
     rbr_reward: float
     score: float
     response_type: str | None
+    found: FoundOut
     class_probabilities: dict[str, float]
     propositions: dict[str, VerdictOut]
     contributions: dict[str, float]
+    cuts: CutsOut
 
 
 class ScoreAnswer(BaseModel):
@@ -159,6 +183,7 @@ class Readiness(BaseModel):
     """Able to score, and with what."""
 
     status: Literal["ready", "not_ready"]
+    reason: str
     policy: str
     versions: VersionsOut
     reward_version: str

@@ -1,23 +1,34 @@
 """Samples to rewards: the six steps of a score call after the route has cut out the completion.
 
-[Sample] -> response types -> one grade call for all -> features -> linear model -> [Result]
+[Sample] -> response types -> one grade call for all, base rewards meanwhile -> features
+         -> linear model -> [Result, or the RequestError that says why not]
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from rbr_service.conversation import Conversation
-from rbr_service.errors import GraderError, NoBaseRewardError, entry
-from rbr_service.graders.base import Grader, GradeRequest, Verdict
+from rbr_service.errors import (
+    BaseRewardError,
+    GraderError,
+    LowLabelMassError,
+    RequestError,
+    entry,
+)
+from rbr_service.graders.base import NO_CUTS, Cuts, Grade, Grader, GradeRequest, Verdict
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.model import LinearModel, TypeModel
-from rbr_service.rbr.policy import Policy, digest
+from rbr_service.rbr.policy import Policy, Route, digest
+from rbr_service.rewards.base import BaseReward, RewardRequest
+from rbr_service.together import together
 
 # A completion outside the policy's scope says nothing about its class; strictly inside (0, 1), so
 # that a trainer's dynamic filtering on `score` neither drops nor prefers it.
 NEUTRAL_SCORE = 0.5
 MASS_ROUNDING = 1e-3  # a sum of bf16 probabilities may pass 1 by so much
+MOST_UNKNOWN = 12  # propositions without an answer, beyond which a grade says too little to bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +41,28 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """How a sample's response type was found, and with what probability where the grader chose it."""
+
+    by: Literal["label", "unlabelled", "content_policy"]
+    category: str | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A sample's reward and every term of it. `response_type` None: out of the policy's scope."""
 
     base_reward: float
     rbr_reward: float
     score: float
+    found: Found
     response_type: str | None = None
     class_probabilities: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     contributions: dict[str, float] = field(default_factory=dict)
+    bounded: frozenset[str] = frozenset()
+    cuts: Cuts = NO_CUTS
 
     @property
     def reward(self) -> float:
@@ -68,88 +91,185 @@ class Versions:
         return digest([self.policy, self.weights, self.calibration, self.grader, self.base_reward])
 
 
+@dataclass(frozen=True, slots=True)
+class LowMass:
+    """What becomes of a verdict whose label mass is below `limit`."""
+
+    action: Literal["error", "lower_bound"] = "error"
+    limit: float = 0.0
+
+
+class _Plan:
+    """One sample on its way: its model once the type is known, or its failure."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self.kind: TypeModel | None = None
+        self.found = Found("label")
+        self.base = 0.0
+        self.grade: Grade | None = None
+        self.failure: RequestError | None = None
+
+
 class Scorer:
-    """A policy, its weights and a grader, ready to score."""
+    """A policy, its weights, a grader and a source of base rewards, ready to score."""
 
     def __init__(
-        self, policy: Policy, model: LinearModel, grader: Grader, base_reward: str, metrics: Metrics
-    ) -> None:
-        """`base_reward` is the source's name: none or given."""
-        self.policy, self.model, self.grader = policy, model, grader
-        self._metrics = metrics
+        self, policy: Policy, model: LinearModel, grader: Grader, base: BaseReward, metrics: Metrics,
+        low_mass: LowMass = LowMass(),
+    ) -> None:  # fmt: skip
+        """All parts are bound to each other by `build`."""
+        self.policy, self.model, self.grader, self.base = policy, model, grader, base
+        self._metrics, self._low_mass = metrics, low_mass
+        # These change rewards without changing the grader's P of any proposition, which weights are fitted to.
+        bounds = f"+lower_bound:{low_mass.limit:g}" if low_mass.action == "lower_bound" else ""
+        routing = f"+routing:{grader.routing}" if grader.routing and policy.undecided(None) else ""
         self.versions = Versions(
             policy.version,
             model.weights.version,
             model.weights.calibration,
-            grader.fingerprint,
-            base_reward,
+            grader.fingerprint + bounds + routing,
+            base.source,
         )
         self.reward_version = self.versions.reward_version
 
     async def score(self, samples: Sequence[Sample]) -> list[Result]:
-        """One result per sample, in order.
-
-        Raises UnknownResponseTypeError, NoResponseTypeError, NoBaseRewardError, GraderError.
-        """
-        plan = []
-        for i, sample in enumerate(samples):
-            with entry(i):
-                plan.append(self.check(sample))
-        asked = [
-            GradeRequest(sample.conversation, kind.propositions)
-            for sample, (kind, _) in zip(samples, plan, strict=True)
-            if kind
-        ]
-        answers = iter(await self._grade(asked))
+        """One result per sample, in order. Raises RequestError, GraderError, BaseRewardError."""
         results = []
-        for kind, base in plan:
-            result = self._result(kind, base, next(answers)) if kind else Result(base, 0.0, NEUTRAL_SCORE)
-            self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
-            results.append(result)
+        for i, result in enumerate(await self.score_each(samples)):
+            with entry(i):
+                if isinstance(result, RequestError):
+                    raise result
+                results.append(result)
         return results
 
-    def check(self, sample: Sample) -> tuple[TypeModel | None, float]:
-        """The model and base reward of a sample, before anything is graded. Raises RequestError."""
-        return self._type(sample), self._base(sample)
+    async def score_each(self, samples: Sequence[Sample]) -> list[Result | RequestError]:
+        """One result per sample, or why that sample has none. Raises GraderError, BaseRewardError."""
+        plans = [self._plan(sample) for sample in samples]
+        sound = [plan for plan in plans if not plan.failure]
+        await together([self._judge(sound), self._add_base(sound)])
+        return [self._finish(plan) for plan in plans]
 
-    def _type(self, sample: Sample) -> TypeModel | None:
-        kind = self.policy.resolve(sample.label)
-        return self.model.types[kind.name] if kind else None
+    def check(self, sample: Sample) -> None:
+        """Refuse a sample before anything is graded. Raises RequestError."""
+        failure = self._plan(sample).failure
+        if failure:
+            raise failure
 
-    def _base(self, sample: Sample) -> float:
-        if self.versions.base_reward == "none":
-            return 0.0
-        if sample.base_reward is None:
-            raise NoBaseRewardError(
-                "the base reward is configured as 'given' and this sample brings none: put base_reward "
-                "into the sample or its label, or start with --base-reward none"
-            )
-        return sample.base_reward
+    def _plan(self, sample: Sample) -> _Plan:
+        plan = _Plan(sample)
+        try:
+            if self.policy.undecided(sample.label):
+                plan.found = Found("content_policy")
+            else:
+                kind = self.policy.resolve(sample.label)
+                plan.kind = self.model.types[kind.name] if kind else None
+                plan.found = Found("label" if sample.label and sample.label.strip() else "unlabelled")
+            self.base.require(sample.base_reward)
+        except RequestError as error:
+            plan.failure = error
+        return plan
 
-    async def _grade(self, asked: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def _judge(self, plans: Sequence[_Plan]) -> None:
+        """Fill in response types that are still open, then grades."""
+        undecided = [plan for plan in plans if plan.found.by == "content_policy"]
+        asked = [
+            GradeRequest(Conversation(plan.sample.conversation.prompt, ""), self.policy.categories, "request")
+            for plan in undecided
+        ]
+        for plan, grade in zip(undecided, await self._grade(asked), strict=True):
+            if isinstance(grade, RequestError):
+                plan.failure = grade
+            else:
+                self._route(plan, grade)
+        graded = [plan for plan in plans if plan.kind and not plan.failure]
+        requests = [
+            GradeRequest(plan.sample.conversation, plan.kind.propositions) for plan in graded if plan.kind
+        ]
+        for plan, grade in zip(graded, await self._grade(requests), strict=True):
+            if isinstance(grade, RequestError):
+                plan.failure = grade
+            else:
+                plan.grade = grade
+
+    def _route(self, plan: _Plan, grade: Grade) -> None:
+        for name, verdict in zip(self.policy.categories, grade.verdicts, strict=True):
+            if verdict.label_mass < self._low_mass.limit:
+                plan.failure = self._unusable(f"the category {name!r}", verdict)
+                return
+        route: Route = self.policy.route([verdict.p for verdict in grade.verdicts])
+        plan.kind = self.model.types[route.response_type.name] if route.response_type else None
+        plan.found = Found("content_policy", route.category, route.p)
+
+    async def _add_base(self, plans: Sequence[_Plan]) -> None:
+        asked = [RewardRequest(plan.sample.conversation, plan.sample.base_reward) for plan in plans]
+        rewards = await self.base.rewards(asked) if asked else []
+        if len(rewards) != len(asked):
+            raise BaseRewardError(f"the reward model answered {len(rewards)} of {len(asked)} conversations")
+        for plan, reward in zip(plans, rewards, strict=True):
+            plan.base = reward
+
+    async def _grade(self, asked: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         if not asked:
             return []
         begin = time.perf_counter()
         self._metrics.grader_calls.inc()
-        answers = await self.grader.grade(asked)
+        grades = await self.grader.grade(asked)
         self._metrics.grader_seconds.observe(time.perf_counter() - begin)
-        if len(answers) != len(asked):
-            raise GraderError(f"the grader answered {len(answers)} of {len(asked)} completions")
-        for request, verdicts in zip(asked, answers, strict=True):
-            if len(verdicts) != len(request.propositions):
-                raise GraderError(
-                    f"the grader answered {len(verdicts)} of {len(request.propositions)} propositions"
-                )
-            for name, verdict in zip(request.propositions, verdicts, strict=True):
-                if not (0.0 <= verdict.p <= 1.0 and 0.0 <= verdict.label_mass <= 1.0 + MASS_ROUNDING):
-                    raise GraderError(f"the grader's answer about {name!r} is not a probability")
-        return answers
+        if len(grades) != len(asked):
+            raise GraderError(f"the grader answered {len(grades)} of {len(asked)} completions")
+        for request, grade in zip(asked, grades, strict=True):
+            if isinstance(grade, Grade):
+                _check(request, grade)
+        return grades
 
-    def _result(self, kind: TypeModel, base: float, verdicts: tuple[Verdict, ...]) -> Result:
-        p = [verdict.p for verdict in verdicts]
-        self._metrics.judged(zip(kind.propositions, p, strict=True))
+    def _finish(self, plan: _Plan) -> Result | RequestError:
+        if plan.failure:
+            return plan.failure
+        result = Result(plan.base, 0.0, NEUTRAL_SCORE, plan.found)
+        if plan.kind and plan.grade:
+            scored = self._result(result, plan.kind, plan.grade)
+            if isinstance(scored, RequestError):
+                return scored
+            result = scored
+        self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
+        return result
+
+    def _result(self, empty: Result, kind: TypeModel, grade: Grade) -> Result | RequestError:
+        names, verdicts = kind.propositions, grade.verdicts
+        self._metrics.judged((n, v.p, v.label_mass) for n, v in zip(names, verdicts, strict=True))
+        if grade.cuts.tokens:
+            self._metrics.cuts.inc()
+            self._metrics.cut_tokens.inc(grade.cuts.tokens)
+        p: Sequence[float] = [verdict.p for verdict in verdicts]
+        low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
+        if low:
+            for i in low:
+                self._metrics.low_mass.labels(names[i], self._low_mass.action).inc()
+            if self._low_mass.action == "error" or len(low) > MOST_UNKNOWN:
+                return self._unusable(f"{names[low[0]]!r} (and {len(low) - 1} more)", verdicts[low[0]])
+            p = kind.least(p, low)
         scored = kind.score(p)
-        return Result(
-            base, scored.rbr_reward, scored.p_best, kind.response_type.name, scored.class_probabilities,
-            dict(zip(kind.propositions, verdicts, strict=True)), scored.contributions,
+        return replace(
+            empty, rbr_reward=scored.rbr_reward, score=scored.p_best, response_type=kind.response_type.name,
+            class_probabilities=scored.class_probabilities, contributions=scored.contributions,
+            verdicts={n: replace(v, p=used) for n, v, used in zip(names, verdicts, p, strict=True)},
+            bounded=frozenset(names[i] for i in low), cuts=grade.cuts,
         )  # fmt: skip
+
+    def _unusable(self, what: str, verdict: Verdict) -> LowLabelMassError:
+        return LowLabelMassError(
+            f"asked about {what}, the grader put only {verdict.label_mass:.2g} of probability on yes and no "
+            f"(limit {self._low_mass.limit:g}): trying again gives the same; --on-low-mass lower_bound "
+            "scores such a proposition at its worst"
+        )
+
+
+def _check(request: GradeRequest, grade: Grade) -> None:
+    if len(grade.verdicts) != len(request.questions):
+        raise GraderError(
+            f"the grader answered {len(grade.verdicts)} of {len(request.questions)} propositions"
+        )
+    for name, verdict in zip(request.questions, grade.verdicts, strict=True):
+        if not (0.0 <= verdict.p <= 1.0 and 0.0 <= verdict.label_mass <= 1.0 + MASS_ROUNDING):
+            raise GraderError(f"the grader's answer about {name!r} is not a probability")

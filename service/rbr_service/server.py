@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rbr_service.errors import GraderDeadError
 from rbr_service.settings import Settings
 from rbr_service.state import State
 
@@ -71,9 +72,18 @@ class Server(uvicorn.Server):
         self._app, self._state = app, state
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve inside the app's lifespan: what uvicorn would log as a traceback is raised."""
+        """Serve inside the app's lifespan: what uvicorn would log as a traceback is raised.
+
+        Raises GraderDeadError when the grader's engine died: only a new process mends that.
+        """
         async with self._app.router.lifespan_context(self._app):
             await super().serve(sockets)
+            if self._state.dead:
+                raise GraderDeadError(self._state.fault)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop; uvicorn asks ten times a second."""
+        return await super().on_tick(counter) or self._state.dead
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where, once connections are taken: uvicorn does not for sockets given to it."""
@@ -85,7 +95,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in every connection that was opened, then finish. Called on SIGTERM and SIGINT."""
-        self._state.ready = False
+        self._state.stopping = True
         for sock in sockets or []:
             _refuse_new(sock)
         await asyncio.sleep(HANDSHAKE)

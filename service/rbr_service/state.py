@@ -10,10 +10,22 @@ from rbr_service.work import Work
 
 @dataclass
 class State:
-    """`ready` turns true when the grader has started and false when shutdown begins."""
+    """`fault`: why it cannot score now, "" where it can. `dead`: the grader's engine is gone for good."""
 
     settings: Settings
     metrics: Metrics
     scorer: Scorer
     work: Work[list[Result]] = field(default_factory=Work)
-    ready: bool = False
+    fault: str = "starting"
+    stopping: bool = False
+    dead: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Able to score, and meant to go on."""
+        return not (self.fault or self.stopping or self.dead)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready; "" where it is."""
+        return self.fault or ("shutting down" if self.stopping else "")

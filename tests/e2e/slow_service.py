@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from rbr_service.app import create_app
 from rbr_service.build import make_scorer
-from rbr_service.graders.base import GradeRequest, Verdict
+from rbr_service.errors import RequestError
+from rbr_service.graders.base import Grade, GradeRequest
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.metrics import Metrics
 from rbr_service.scorer import Result
@@ -31,7 +32,7 @@ class HeldGrader(FixedGrader):
         super().__init__()
         self.released = asyncio.Event()
 
-    async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def grade(self, requests: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         verdicts = await super().grade(requests)
         try:
             await self.released.wait()

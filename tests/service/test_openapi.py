@@ -42,7 +42,7 @@ ROUTES = (*sorted(SCORING), "/v1/policy", "/healthz", "/readyz", "/metrics")
 def api() -> OpenApiSchema:
     chosen, metrics = Settings(), Metrics()
     state = State(chosen, metrics, make_scorer(chosen, metrics))
-    state.ready = True
+    state.fault = ""
     return schemathesis.openapi.from_asgi("/openapi.json", create_app(state))
 
 

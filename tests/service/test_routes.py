@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rbr_service.app import create_app
-from rbr_service.graders.base import GradeRequest, Verdict
+from rbr_service.errors import RequestError
+from rbr_service.graders.base import Grade, GradeRequest, Verdict
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.state import State
 
@@ -51,7 +52,7 @@ def serving(make_state: MakeState) -> Callable[..., TestClient]:
 
     def make(grader: FixedGrader | None = None, **settings: Any) -> TestClient:
         state = make_state(grader, **settings)
-        state.ready = True
+        state.fault = ""
         return TestClient(create_app(state), raise_server_exceptions=False)
 
     return make
@@ -166,6 +167,7 @@ def test_out_of_scope_in_full(client: TestClient) -> None:
     assert result == {
         "id": None, "reward": 0.0, "base_reward": 0.0, "rbr_reward": 0.0, "score": 0.5,
         "response_type": None, "class_probabilities": {}, "propositions": {}, "contributions": {},
+        "found": {"by": "label", "category": None, "p": None}, "cuts": {"messages": 0, "tokens": 0},
     }  # fmt: skip
 
 
@@ -251,16 +253,16 @@ def test_without_mismatch_none_is_told(client: TestClient) -> None:
 class Odd(FixedGrader):
     """Answers with a constant, whatever was asked."""
 
-    def __init__(self, answer: list[tuple[Verdict, ...]]) -> None:
+    def __init__(self, *verdicts: tuple[Verdict, ...]) -> None:
         super().__init__()
-        self.answer = answer
+        self.answer: list[Grade | RequestError] = [Grade(one) for one in verdicts]
 
-    async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def grade(self, requests: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         return self.answer
 
 
 class Crash(FixedGrader):
-    async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def grade(self, requests: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         raise ZeroDivisionError("secret of the code")
 
 
@@ -268,11 +270,11 @@ class Crash(FixedGrader):
     "grader",
     [
         FixedGrader(failure="the engine is down"),
-        Odd([]),
-        Odd([(Verdict(0.5),)]),
-        Odd([(Verdict(0.5, -7.0),) * 9]),
-        Odd([(Verdict(0.5, math.nan),) * 9]),
-        Odd([(Verdict(0.5),) * 100]),
+        Odd(),
+        Odd((Verdict(0.5),)),
+        Odd((Verdict(0.5, -7.0),) * 9),
+        Odd((Verdict(0.5, math.nan),) * 9),
+        Odd((Verdict(0.5),) * 100),
         FixedGrader(default=math.nan),
         FixedGrader(default=1.5),
         FixedGrader(default=-0.1),

@@ -14,8 +14,8 @@ import pytest
 
 from rbr_service import batch, rows
 from rbr_service.batch import Summary, score_file
-from rbr_service.errors import DataError, GraderError
-from rbr_service.graders.base import GradeRequest, Verdict
+from rbr_service.errors import DataError, GraderError, RequestError
+from rbr_service.graders.base import Grade, GradeRequest
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.reading import Reader
 from tests.conftest import MakeState
@@ -39,7 +39,7 @@ class CountingGrader(FixedGrader):
         super().__init__({"apology": 0.9})
         self.fails_at, self.seen = fails_at, 0
 
-    async def grade(self, requests: Sequence[GradeRequest]) -> list[tuple[Verdict, ...]]:
+    async def grade(self, requests: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         if self.calls + 1 >= self.fails_at:
             raise GraderError("the engine is gone")
         self.seen += len(requests)

@@ -77,8 +77,12 @@ def refusal(text: str) -> PolicyError:
     pytest.fail("the policy was not refused")
 
 
-def test_the_policy_of_these_tests_is_sound() -> None:
+AUTO = "unlabelled: auto\nauto: {threshold: 0.5, strictest_first: [plain, brief]}"
+
+
+def test_the_policies_of_these_tests_are_sound() -> None:
     assert parse(TINY, "tiny.yaml").name == "tiny"
+    assert parse(TINY.replace("unlabelled: error", AUTO), "tiny.yaml").undecided(None)
 
 
 # old text, new text, where the refusal points (a piece of its line), key, what it says
@@ -204,6 +208,50 @@ REFUSALS: dict[str, tuple[str, str, str, str, str]] = {
     "an unknown default type": (
         "unlabelled: error", "unlabelled: brave", "unlabelled", "unlabelled", "'brave' is not",
     ),
+    "auto without a word about how": (
+        "unlabelled: error", "unlabelled: auto", "unlabelled", "unlabelled",
+        "add the key `auto: {threshold: 0.5, strictest_first: [plain, brief]}`",
+    ),
+    "auto without a threshold": (
+        "unlabelled: error", AUTO.replace("threshold: 0.5, ", ""), "auto: {", "auto",
+        "lacks the key 'threshold'",
+    ),
+    "a threshold that is a word": (
+        "unlabelled: error", AUTO.replace("0.5", "half"), "auto: {", "auto.threshold", "must be a number",
+    ),
+    "a threshold of nothing": (
+        "unlabelled: error", AUTO.replace("0.5", "0.0"), "auto: {", "auto.threshold", "over 0 and at most 1",
+    ),
+    "a threshold over 1": (
+        "unlabelled: error", AUTO.replace("0.5", "1.01"), "auto: {", "auto.threshold", "over 0 and at most 1",
+    ),
+    "a threshold that is no number": (
+        "unlabelled: error", AUTO.replace("0.5", ".nan"), "auto: {", "auto.threshold", "over 0 and at most 1",
+    ),
+    "an unknown type by strictness": (
+        "unlabelled: error", AUTO.replace("brief]", "breif]"), "auto: {", "auto.strictest_first.1",
+        "did you mean 'brief'",
+    ),
+    "what is out of scope by strictness": (
+        "unlabelled: error", AUTO.replace("brief]", "brief, out_of_scope]"), "auto: {",
+        "auto.strictest_first.2", "'out_of_scope' is not a response type",
+    ),
+    "a type twice by strictness": (
+        "unlabelled: error", AUTO.replace("brief]", "brief, plain]"), "auto: {", "auto.strictest_first.2",
+        "'plain' stands twice",
+    ),
+    "a type without its strictness": (
+        "unlabelled: error", AUTO.replace("plain, ", ""), "auto: {", "auto.strictest_first",
+        "lacks the response type 'plain'",
+    ),
+    "a faulty auto that is not in force": (
+        "unlabelled: error", AUTO.replace("unlabelled: auto", "unlabelled: error").replace("plain, ", ""),
+        "auto: {", "auto.strictest_first", "lacks the response type 'plain'",
+    ),
+    "auto without categories": (
+        TINY[TINY.index("unlabelled"): TINY.index("response_types:")], AUTO + "\n", "auto: {", "auto",
+        "needs categories",
+    ),
     "rules of an unknown type": (
         "rules:\n", "rules:\n  long: {fine: {short: true}, foul: {short: false}}\n", "  long: {fine",
         "rules.long", "'long' is not a response type",
@@ -226,6 +274,9 @@ REFUSALS: dict[str, tuple[str, str, str, str, str]] = {
     "a reserved alias": (
         "[Plain Answer]", "[Out of Scope]", "[Out", "response_types.plain.aliases.0",
         "'Out of Scope' is reserved",
+    ),
+    "a category that says how to choose one": (
+        "  A-1:", "  Auto:", "  Auto:", "content_policy.Auto", "'Auto' is reserved",
     ),
     "a reserved category": ("  A-1:", "  ERROR:", "  ERROR:", "content_policy.ERROR", "'ERROR' is reserved"),
     "a derived proposition of a proposition's name": (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rbr_service.conversation import Conversation, Message
 from rbr_service.errors import GraderError, StartupError
-from rbr_service.graders.base import Grader, GradeRequest
+from rbr_service.graders.base import Grader, GradeRequest, whole
 from rbr_service.graders.cues import CueError, load_cues
 from rbr_service.graders.lexical import LexicalGrader, NoCuesError
 from rbr_service.graders.signals import MOST_SENTENCES, SIGNALS, Reading
@@ -238,7 +238,8 @@ def test_grades_in_order_off_the_loop(grader: LexicalGrader) -> None:
             GradeRequest(talk(EGG, ""), ("apology", "illogical_continuation_of_prompt")),
             GradeRequest(talk(EGG, "I'm sorry, I can't."), ("apology",)),
         ]
-        (none, illogical), (apology,) = await checked.grade(requests)
+        await checked.check()
+        (none, illogical), (apology,) = (grade.verdicts for grade in whole(await checked.grade(requests)))
         assert none.p < 0.1 < 0.8 < min(illogical.p, apology.p)
         assert none.label_mass == 1.0
         assert await checked.grade([]) == []

@@ -16,6 +16,7 @@ SHIPPED = {
     name: (rules_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     for name in ("safety", "assistant_style")
 }
+SHIPPED["routing"] = SHIPPED["safety"].replace("unlabelled: out_of_scope", "unlabelled: auto")
 VALUES = (
     "5", "null", "[]", "{}", "yes", "2024-01-01", ".nan", "!!int x", "[[1]]", "{a: {b: c}}",
     '"\\ud800"', "*x", "&x y", "|", "!!binary x", "2024-99-99", '""', "~", "1e999", "- a",
@@ -157,6 +158,10 @@ def sound(policy: Policy) -> None:
         for p in (0.0, 0.3, 1.0):
             assert sum(kind.diagram.of_row([p] * len(kind.diagram.variables))) == pytest.approx(1.0)
         assert kind.propositions
+    if policy.undecided(None):
+        best = policy.route([0.0, *[1.0] * (len(policy.categories) - 1)])
+        assert best.p == 1.0
+        assert best.category in policy.categories
 
 
 def well_told(error: PolicyError, text: str) -> None:

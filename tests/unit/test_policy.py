@@ -61,6 +61,39 @@ def test_a_policy_may_demand_or_presume_a_type() -> None:
     assert presuming.name == "comply"
 
 
+@pytest.mark.parametrize(("label", "undecided"), [(None, True), ("", True), (" ", True), ("K-R", False)])
+def test_a_policy_may_judge_the_request(safety: Policy, label: str | None, undecided: bool) -> None:
+    judging = edited("unlabelled: out_of_scope", "unlabelled: auto")
+    assert judging.undecided(label) is undecided
+    assert not safety.undecided(label)
+    assert judging.categories == tuple(yaml.safe_load(TEXT)["content_policy"])
+
+
+def test_an_undecided_request_has_no_type_of_its_own() -> None:
+    judging = edited("unlabelled: out_of_scope", "unlabelled: auto")
+    with pytest.raises(NoResponseTypeError, match="judge its request"):
+        judging.resolve(None)
+    kind = judging.resolve("K-R")
+    assert kind is not None
+    assert kind.name == "hard_refusal"
+
+
+def test_how_a_type_is_chosen_is_in_the_version_alone(safety: Policy) -> None:
+    for old, new in (
+        ("unlabelled: out_of_scope", "unlabelled: auto"),
+        ("threshold: 0.5", "threshold: 0.6"),
+        (
+            "strictest_first: [hard_refusal, soft_refusal_2,",
+            "strictest_first: [soft_refusal_2, hard_refusal,",
+        ),
+        ("Requests for help with committing a crime, violent or not.", "Requests for help with a crime."),
+    ):
+        new_policy = edited(old, new)
+        assert new_policy.version != safety.version
+        assert new_policy.question_hashes == safety.question_hashes
+        assert hashes(new_policy) == hashes(safety)
+
+
 def test_the_shipped_policy_has_the_releases_names(safety: Policy) -> None:
     assert len(safety.file.propositions) == PROPOSITIONS
     assert {"apology", "judgement", "disallowed_content", "prescribes_dosage"} <= set(

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbr_service import rows
-from rbr_service.build import make_grader, policy_path
-from rbr_service.cli.options import read, settings_options, writable
+from rbr_service.backends import make_grader
+from rbr_service.build import policy_path
+from rbr_service.cli.options import GRADER, read, settings_options, writable
 from rbr_service.conversation import Conversation
-from rbr_service.errors import DataError
-from rbr_service.graders.base import Grader, GradeRequest, started
+from rbr_service.errors import DataError, SettingsError
+from rbr_service.graders.base import Grader, GradeRequest, Subject, started, whole
+from rbr_service.metrics import Metrics
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.reading import Reader
+from rbr_service.settings import Settings
 
 CHUNK = 64
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Gold:
+    """Labelled rows. `labels` (n, propositions): 0, 1 or NaN where a row does not say."""
+
+    conversations: list[Conversation]
+    types: list[str | None]
+    categories: list[str | None]
+    labels: Floats
 
 
 @click.command()
@@ -31,32 +48,65 @@ CHUNK = 64
     help="Labelled rows, JSONL or Parquet.",
 )
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures there.")
-@settings_options(["policy", "grader", "strip_reasoning"])
-def evaluate(gold: Path, out: Path | None, config: Path | None, **flags: Any) -> None:
+@click.option("--layouts", help="Compare these prompt layouts, such as book,conversation-first.")
+@settings_options(["policy", *GRADER, "strip_reasoning"])
+def evaluate(gold: Path, out: Path | None, layouts: str | None, config: Path | None, **flags: Any) -> None:
     """Measure the grader on labelled completions.
 
     A row is one of `rbr score` with "propositions": {"apology": true, ...}; propositions that a row
-    lacks count as not labelled. Classes are judged by the policy's own rules on the labels.
+    lacks count as not labelled. Classes are judged by the policy's own rules on the labels. Where rows
+    name their category and the policy has an `auto` block, finding the category is measured too.
     """
     settings = read(config, flags)
     if out:
         writable(out)
-    path = policy_path(settings.policy)
-    policy = load(path)
+    names = [name.strip() for name in layouts.split(",")] if layouts else [settings.layout]
+    if layouts and settings.grader == "lexical":
+        raise SettingsError("--layouts: the lexical grader reads no prompts: choose --grader vllm or openai")
+    policy = load(policy_path(settings.policy))
     # Labelled rows are read as served ones are, but for empty answers, which are labelled too.
-    reader = Reader(settings.model_copy(update={"empty_completion": "grade"}))
-    conversations, types, labels = _read(gold, policy, reader)
-    p = asyncio.run(_grade(make_grader(policy, path), conversations, tuple(policy.file.propositions)))
-    figures = evaluation.evaluate(policy, types, p, labels)
+    found = _read(gold, policy, Reader(settings.model_copy(update={"empty_completion": "grade"})))
+    figures = {
+        name: asyncio.run(_measure(settings.model_copy(update={"layout": name}), policy, found))
+        for name in names
+    }
+    whole_table = figures if layouts else figures[names[0]]
     if out:
-        out.write_text(json.dumps(figures, indent=1) + "\n")
-    click.echo(_table(figures))
+        out.write_text(json.dumps(whole_table, indent=1) + "\n")
+    click.echo(_side_by_side(figures) if layouts else _table(figures[names[0]]))
 
 
-def _read(
-    gold: Path, policy: Policy, reader: Reader
-) -> tuple[list[Conversation], list[str | None], NDArray[np.float64]]:
-    conversations, types, labels = [], [], []
+async def _measure(settings: Settings, policy: Policy, gold: Gold) -> dict[str, Any]:
+    metrics = Metrics()
+    grader = make_grader(settings, policy, policy_path(settings.policy), metrics, serving=False)
+    async with started(grader):
+        before, begin = metrics.computed_tokens, time.perf_counter()
+        p, mass = await _grade(grader, gold.conversations, tuple(policy.file.propositions))
+        seconds = time.perf_counter() - begin
+        computed = metrics.computed_tokens - before
+        routing = await _routing(grader, policy, gold)
+    figures = evaluation.evaluate(policy, gold.types, p, gold.labels)
+    return {
+        **figures,
+        "completions_per_second": len(p) / seconds,
+        "tokens_per_completion": computed / len(p),
+        "label_mass_median": float(np.median(mass)),
+        "label_mass_low": float((mass < settings.min_label_mass).mean()),
+        **({"routing": routing} if routing else {}),
+    }
+
+
+async def _routing(grader: Grader, policy: Policy, gold: Gold) -> dict[str, Any] | None:
+    labelled = [i for i, category in enumerate(gold.categories) if category]
+    if not (policy.file.auto and labelled):
+        return None
+    asked = [Conversation(gold.conversations[i].prompt, "") for i in labelled]
+    p, _ = await _grade(grader, asked, policy.categories, "request")
+    return evaluation.routing(policy, [str(gold.categories[i]) for i in labelled], p)
+
+
+def _read(gold: Path, policy: Policy, reader: Reader) -> Gold:
+    conversations, types, categories, labels = [], [], [], []
     for number, found in rows.read(gold):
         with rows.placed(gold, number):
             row = rows.whole(found)
@@ -64,10 +114,12 @@ def _read(
             kind = policy.resolve(sample.label)
         conversations.append(sample.conversation)
         types.append(kind.name if kind else None)
+        category = row.get("category")
+        categories.append(category if category in policy.file.content_policy else None)
         labels.append(_labels(gold, number, row, policy))
     if not conversations:
         raise DataError(f"{gold}: holds no rows")
-    return conversations, types, np.array(labels, dtype=float)
+    return Gold(conversations, types, categories, np.array(labels, dtype=float))
 
 
 def _labels(gold: Path, number: int, row: dict[str, Any], policy: Policy) -> list[float]:
@@ -81,15 +133,31 @@ def _labels(gold: Path, number: int, row: dict[str, Any], policy: Policy) -> lis
 
 
 async def _grade(
-    grader: Grader, conversations: list[Conversation], names: tuple[str, ...]
-) -> NDArray[np.float64]:
-    table = []
-    async with started(grader):
-        with click.progressbar(range(0, len(conversations), CHUNK), label="grading", file=sys.stderr) as bar:
-            for begin in bar:
-                asked = [GradeRequest(c, names) for c in conversations[begin : begin + CHUNK]]
-                table += [[v.p for v in verdicts] for verdicts in await grader.grade(asked)]
-    return np.array(table)
+    grader: Grader, conversations: list[Conversation], names: tuple[str, ...], about: Subject = "completion"
+) -> tuple[Floats, Floats]:
+    """P(yes) and label mass, (n, questions) each."""
+    p, mass = [], []
+    with click.progressbar(range(0, len(conversations), CHUNK), label="grading", file=sys.stderr) as bar:
+        for begin in bar:
+            asked = [GradeRequest(c, names, about) for c in conversations[begin : begin + CHUNK]]
+            for grade in whole(await grader.grade(asked)):
+                p.append([v.p for v in grade.verdicts])
+                mass.append([v.label_mass for v in grade.verdicts])
+    return np.array(p), np.array(mass)
+
+
+TOTALS = (
+    "proposition_accuracy", "balanced_accuracy", "class_accuracy", "class_macro_recall", "label_mass_median",
+    "label_mass_low", "tokens_per_completion", "completions_per_second",
+)  # fmt: skip
+
+
+def _side_by_side(figures: dict[str, dict[str, Any]]) -> str:
+    lines = [f"{'':28}" + "".join(f"{name[-22:]:>24}" for name in figures)]
+    for key in TOTALS:
+        cells = (one[key] for one in figures.values())
+        lines.append(f"{key:28}" + "".join(f"{'-' if c is None else format(c, '.4g'):>24}" for c in cells))
+    return "\n".join(lines)
 
 
 def _table(figures: dict[str, Any]) -> str:
@@ -105,6 +173,7 @@ def _table(figures: dict[str, Any]) -> str:
         for name, cell in cells.items():
             lines.append(f"{kind + ' / ' + name:40} {cell['n']:5}       recall {cell['recall']:.3f}")
     lines.append("")
-    totals = ("proposition_accuracy", "balanced_accuracy", "class_accuracy", "class_macro_recall")
-    lines.extend(f"{key:40} {show(figures[key])}" for key in totals)
+    lines.extend(f"{key:40} {show(figures[key])}" for key in TOTALS[:4])
+    for key, value in figures.get("routing", {}).items():
+        lines.append(f"{'routing: ' + key:40} {value if isinstance(value, int) else show(value)}")
     return "\n".join(lines)

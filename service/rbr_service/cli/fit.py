@@ -11,17 +11,23 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rbr_service import rows
-from rbr_service.build import beside, fit_command, identity, make_grader, policy_path, weights_path
-from rbr_service.cli.options import read, settings_options, writable
+from rbr_service.backends import beside, make_base_reward, make_grader
+from rbr_service.build import fit_command, identity, policy_path, weights_path
+from rbr_service.cli.options import BASE_REWARD, GRADER, read, settings_options, writable
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError
-from rbr_service.graders.base import Grader, GradeRequest, started
-from rbr_service.labels import BaseReward, MessageIn
+from rbr_service.graders import base as graders
+from rbr_service.graders.base import Grader, GradeRequest, whole
+from rbr_service.labels import BaseReward as Number
+from rbr_service.labels import MessageIn
+from rbr_service.metrics import Metrics
 from rbr_service.rbr import fit as fitting
 from rbr_service.rbr.fit import Fit, RankedRow
 from rbr_service.rbr.model import TypeWeights, Weights
 from rbr_service.rbr.policy import Policy, ResponseType, load
+from rbr_service.rewards import base as rewards
+from rbr_service.rewards.base import BaseReward, RewardRequest
 
 
 class RankedCompletion(BaseModel):
@@ -31,7 +37,7 @@ class RankedCompletion(BaseModel):
 
     rank_class: str = Field(alias="class")
     content: str
-    base_reward: BaseReward | None = None
+    base_reward: Number | None = None
 
 
 class RankedPrompt(BaseModel):
@@ -57,7 +63,7 @@ class RankedPrompt(BaseModel):
     type=click.Path(path_type=Path),
     help="Weights file. Default: POLICY.GRADER.json beside the policy.",
 )
-@settings_options(["policy", "grader", "base_reward"])
+@settings_options(["policy", *GRADER, *BASE_REWARD])
 def fit(data: Path | None, output: Path | None, config: Path | None, **flags: Any) -> None:
     """Fit the weights of a policy on ranked completions.
 
@@ -66,8 +72,9 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
               "completions": [{"class": "ideal", "content": "..."},
                               {"class": "disallowed", "content": "..."}]}
 
-    With --base-reward given, every completion also holds its helpful-only "base_reward". The
-    weights file is bound to the policy, the grader and the base reward's source.
+    With --base-reward given, every completion also holds its helpful-only "base_reward"; with upstream
+    or classify the reward model is asked. The weights file is bound to the policy, the grader and the
+    base reward's source.
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     path = policy_path(settings.policy)
@@ -75,18 +82,19 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
     ranked = data or beside(path, ".ranked.jsonl")
     if not ranked.is_file():
         raise DataError(f"{ranked}: no ranked completions there: write some (rbr fit --help) or name --data")
-    grader = make_grader(policy, path)
+    grader = make_grader(settings, policy, path, Metrics(), serving=False)
+    base = make_base_reward(settings, serving=False)
     output = writable(output or weights_path(settings, grader, path))
-    prompts = _read(ranked, policy, base_reward=settings.base_reward)
-    fits = asyncio.run(_fit(policy, grader, prompts))
+    prompts = _read(ranked, policy, given=settings.base_reward == "given")
+    fits = asyncio.run(_fit(policy, grader, base, prompts))
     weights = Weights(
-        policy=policy.name, grader=identity(grader), calibration="none", base_reward=settings.base_reward,
+        policy=policy.name, grader=identity(grader), calibration="none", base_reward=base.source,
         response_types={
             name: TypeWeights(hash=policy.response_types[name].hash, weights=found.weights)
             for name, found in fits.items()
         },
         origin={
-            "command": fit_command(settings.policy, grader.name, settings.base_reward, str(data or "")),
+            "command": fit_command(settings, str(data or "")),
             **_origin(ranked, fits),
         },
     )  # fmt: skip
@@ -98,8 +106,8 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
     click.echo(f"{output}: written")
 
 
-def _read(data: Path, policy: Policy, *, base_reward: str) -> dict[str, list[RankedPrompt]]:
-    """The prompts of each response type."""
+def _read(data: Path, policy: Policy, *, given: bool) -> dict[str, list[RankedPrompt]]:
+    """The prompts of each response type; `given`: whether completions bring their base reward."""
     prompts: dict[str, list[RankedPrompt]] = {name: [] for name in policy.response_types}
     for number, row in rows.read(data):
         with rows.placed(data, number):
@@ -113,45 +121,41 @@ def _read(data: Path, policy: Policy, *, base_reward: str) -> dict[str, list[Ran
                     f"{data}:{number}: {completion.rank_class!r} is not a class of {kind.name!r}: "
                     + ", ".join(kind.classes)
                 )
-            if (completion.base_reward is None) != (base_reward == "none"):
+            if (completion.base_reward is not None) != given:
+                what = "lacks its base_reward" if given else "brings a base_reward that is not asked for"
                 raise DataError(
-                    f"{data}:{number}: --base-reward {base_reward} and the completions' base_reward "
-                    "do not agree"
+                    f"{data}:{number}: a completion {what}: only --base-reward given takes them from the data"
                 )
         prompts[kind.name].append(prompt)
     return prompts
 
 
-async def _fit(policy: Policy, grader: Grader, prompts: dict[str, list[RankedPrompt]]) -> dict[str, Fit]:
-    async with started(grader):
+async def _fit(
+    policy: Policy, grader: Grader, base: BaseReward, prompts: dict[str, list[RankedPrompt]]
+) -> dict[str, Fit]:
+    async with graders.started(grader), rewards.started(base):
         return {
-            name: fitting.fit(kind, await _rows(kind, grader, prompts[name]))
+            name: fitting.fit(kind, await _rows(kind, grader, base, prompts[name]))
             for name, kind in policy.response_types.items()
         }
 
 
-async def _rows(kind: ResponseType, grader: Grader, prompts: list[RankedPrompt]) -> list[RankedRow]:
-    asked, facts = [], []
+async def _rows(
+    kind: ResponseType, grader: Grader, base: BaseReward, prompts: list[RankedPrompt]
+) -> list[RankedRow]:
+    asked, paid, facts = [], [], []
     for number, prompt in enumerate(prompts):
         turns = tuple(message.message() for message in prompt.prompt)
-        for completion in prompt.completions:
-            asked.append(
-                GradeRequest(
-                    Conversation(turns, clean(completion.content, strip_reasoning=True, allow_empty=True)),
-                    kind.propositions,
-                )
-            )
-            facts.append(
-                (
-                    str(number),
-                    kind.classes.index(completion.rank_class),
-                    completion.base_reward or 0.0,
-                )
-            )
-    answers = await grader.grade(asked)
+        for one in prompt.completions:
+            completion = clean(one.content, strip_reasoning=True, allow_empty=True)
+            conversation = Conversation(turns, completion)
+            asked.append(GradeRequest(conversation, kind.propositions))
+            paid.append(RewardRequest(conversation, one.base_reward))
+            facts.append((str(number), kind.classes.index(one.rank_class)))
+    grades, bases = whole(await grader.grade(asked)), await base.rewards(paid)
     return [
-        RankedRow(group, rank, np.array([v.p for v in verdicts]), base)
-        for (group, rank, base), verdicts in zip(facts, answers, strict=True)
+        RankedRow(group, rank, np.array([v.p for v in grade.verdicts]), reward)
+        for (group, rank), grade, reward in zip(facts, grades, bases, strict=True)
     ]
 
 

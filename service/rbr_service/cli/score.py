@@ -10,10 +10,11 @@ import click
 from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
 from rbr_service.cli.options import SCORING, read, settings_options, writable
-from rbr_service.errors import DataError, GraderError, RBRError
-from rbr_service.graders.base import started
+from rbr_service.errors import BaseRewardError, DataError, GraderError, RBRError
+from rbr_service.graders import base as graders
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
+from rbr_service.rewards import base as rewards
 from rbr_service.settings import Settings
 
 CLEAR_LINE = "\r\x1b[K"
@@ -50,7 +51,7 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
         raise DataError(f"{output}: is the input: name another file")
     try:
         summary = asyncio.run(_run(source, output, settings, strict=strict))
-    except (GraderError, OSError) as error:
+    except (GraderError, BaseRewardError, OSError) as error:
         raise RBRError(f"{error}: what is done is kept, run the same command again to go on") from error
     click.echo(
         f"{output}: {summary.rows} rows, {summary.bad} bad, {summary.out_of_scope} out of the policy's scope",
@@ -62,7 +63,7 @@ async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) 
     scorer = make_scorer(settings, Metrics())
     for mismatch in scorer.model.mismatches:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
-    async with started(scorer.grader):
+    async with graders.started(scorer.grader), rewards.started(scorer.base):
         with Progress() as progress:
             return await score_file(
                 source, output, scorer, Reader(settings), strict=strict, progress=progress.show,

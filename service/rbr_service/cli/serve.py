@@ -29,7 +29,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()
-    scorer = make_scorer(settings, metrics)
+    scorer = make_scorer(settings, metrics, serving=True)
     if scorer.grader.note:
         click.echo(f"rbr: note: {scorer.grader.note}", err=True)
     for mismatch in scorer.model.mismatches:

@@ -66,6 +66,10 @@ class Grader(Protocol):
         """Hash of all that decides an answer; weights are bound to it."""
 
     @property
+    def routing(self) -> str:
+        """Hash of what decides answers about requests and no answer about a completion; "" where nothing."""
+
+    @property
     def note(self) -> str:
         """What a user must know of its limits, one sentence; "" where nothing."""
 

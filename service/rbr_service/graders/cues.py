@@ -1,6 +1,6 @@
 """The lexical grader's cues: data, read from POLICY.lexical.yaml and checked whole.
 
-    file -> Cues (fragments, named cues, per proposition a bias and weights on cues)
+    file -> Cues (fragments, named cues, per proposition or category a bias and weights on cues)
 
 `safety.lexical.yaml` documents the format at its head. A fault is a `CueError` of one sentence
 that names the file, the key and what to do.
@@ -16,10 +16,12 @@ import re2
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from rbr_service.errors import PolicyError, StartupError
-from rbr_service.graders.signals import SIGNALS
+from rbr_service.graders.base import Subject
+from rbr_service.graders.signals import REQUEST_SIGNALS, SIGNALS
 from rbr_service.rbr import document
 
-Place = Literal["sentence", "first", "last", "completion", "prompt"]
+Place = Literal["sentence", "first", "last", "completion", "prompt", "user"]
+REQUEST_PLACES = ("prompt", "user")
 
 
 class CueError(StartupError):
@@ -98,16 +100,22 @@ class Scoring(_Strict):
 
 
 class Cues(_Strict):
-    """A whole cue file."""
+    """A whole cue file. A category is judged by the request alone, a proposition by all there is."""
 
     note: str = ""
     fragments: dict[str, str] = Field(default_factory=dict)
     cues: dict[str, Cue]
     propositions: dict[str, Scoring] = Field(min_length=1)
+    categories: dict[str, Scoring] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _linked(self) -> Self:
-        uses = [(f"propositions.{n}.weights", c) for n, s in self.propositions.items() for c in s.weights]
+        uses = [
+            (f"{section}.{name}.weights", cue)
+            for section, scorings in (("propositions", self.propositions), ("categories", self.categories))
+            for name, scoring in scorings.items()
+            for cue in scoring.weights
+        ]
         uses += [
             (f"cues.{n}", part)
             for n, c in self.cues.items()
@@ -121,7 +129,18 @@ class Cues(_Strict):
         if idle:
             raise ValueError(f"cues: {', '.join(idle)} used by nothing, weigh or remove them")
         self._refuse_circles()
+        self._refuse_completions()
         return self
+
+    def _refuse_completions(self) -> None:
+        for category, scoring in self.categories.items():
+            for name in sorted(self.reached([scoring])):
+                if not _of_request(self.cues[name]):
+                    raise ValueError(
+                        f"categories.{category} rests on the cue {name!r}, which reads the completion, "
+                        f"while a category is judged by the request alone, use patterns in: prompt or user, "
+                        f"the signals {', '.join(REQUEST_SIGNALS)} and combinations of those"
+                    )
 
     def _refuse_circles(self) -> None:
         done: set[str] = set()
@@ -151,10 +170,53 @@ class Cues(_Strict):
 
         return str(re2.sub(r"<([a-z_]+)>", fill, pattern))
 
-    def digest(self, algorithm: str) -> str:
-        """SHA-256 of all that decides an answer; comments and order do not count."""
-        content = {"algorithm": algorithm, "cues": _sorted(self.model_dump(mode="json", exclude={"note"}))}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def scorings(self, about: Subject) -> dict[str, Scoring]:
+        """What is answered about a subject: categories about a request, else propositions."""
+        return self.categories if about == "request" else self.propositions
+
+    def needed(self, about: Subject) -> dict[str, Cue]:
+        """The cues that the answers about a subject rest on."""
+        reached = self.reached(self.scorings(about).values())
+        return {name: cue for name, cue in self.cues.items() if name in reached}
+
+    def reached(self, scorings: Iterable[Scoring]) -> set[str]:
+        """Names of the cues that are weighed, and of those they are made of."""
+        found: set[str] = set()
+        left = [name for scoring in scorings for name in scoring.weights]
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                cue = self.cues[name]
+                left += cue.parts if isinstance(cue, CombinedCue) else ()
+        return found
+
+    def digest(self, algorithm: str, about: Subject = "completion") -> str:
+        """SHA-256 of all that decides the answers about a subject; comments and order do not count.
+
+        What only the other subject's answers rest on is left out: weights fitted on propositions
+        stay valid when a category's cues change.
+        """
+        needed = self.needed(about)
+        text = " ".join(p for cue in needed.values() if isinstance(cue, PatternCue) for p in cue.matches)
+        section = "categories" if about == "request" else "propositions"
+        whole = self.model_dump(mode="json")
+        content = {
+            "fragments": {name: piece for name, piece in self.fragments.items() if f"<{name}>" in text},
+            "cues": {name: whole["cues"][name] for name in needed},
+            section: whole[section],
+        }
+        decided = {"algorithm": algorithm, "cues": _sorted(content)}
+        return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+
+
+def _of_request(cue: Cue) -> bool:
+    """Whether it reads nothing of the completion; a combination's parts are looked at by themselves."""
+    if isinstance(cue, PatternCue):
+        return cue.place in REQUEST_PLACES
+    if isinstance(cue, SignalCue):
+        return cue.signal in REQUEST_SIGNALS
+    return cue.within == "completion"
 
 
 def _sorted(value: Any) -> Any:
@@ -167,7 +229,7 @@ def _check_patterns(cues: Cues, path: Path) -> None:
     users = _users(cues)
     for name, cue in cues.cues.items():
         for pattern in cue.matches if isinstance(cue, PatternCue) else ():
-            where = f"{path}: cues.{name} (proposition {users[name]}), pattern {pattern!r}"
+            where = f"{path}: cues.{name} ({users[name]}), pattern {pattern!r}"
             try:
                 options = re2.Options()
                 options.log_errors = False
@@ -181,24 +243,16 @@ def _check_patterns(cues: Cues, path: Path) -> None:
 
 
 def _users(cues: Cues) -> dict[str, str]:
-    """For each cue, a proposition that it serves."""
+    """For each cue, a proposition or category that it serves."""
     users: dict[str, str] = {}
-
-    def visit(name: str, proposition: str) -> None:
-        if name not in users:
-            users[name] = proposition
-            cue = cues.cues[name]
-            for part in cue.parts if isinstance(cue, CombinedCue) else ():
-                visit(part, proposition)
-
-    for proposition, scoring in cues.propositions.items():
-        for name in scoring.weights:
-            visit(name, proposition)
-    return dict.fromkeys(cues.cues, "-") | users
+    for kind, scorings in (("category", cues.categories), ("proposition", cues.propositions)):
+        for name, scoring in scorings.items():
+            users |= dict.fromkeys(cues.reached([scoring]), f"{kind} {name}")
+    return dict.fromkeys(cues.cues, "used by none") | users
 
 
-def load_cues(path: Path, propositions: Iterable[str] = ()) -> Cues:
-    """Read and check a cue file that must answer `propositions`. Raises CueError."""
+def load_cues(path: Path, propositions: Iterable[str] = (), categories: Iterable[str] = ()) -> Cues:
+    """Read and check a cue file that must answer `propositions` and `categories`. Raises CueError."""
     try:
         source = document.load(path)
         cues = Cues.model_validate(source.data)
@@ -211,7 +265,11 @@ def load_cues(path: Path, propositions: Iterable[str] = ()) -> Cues:
         reason = first["msg"].removeprefix("Value error, ")
         raise CueError(source.error(place, f"{reason}; correct it").message) from fault
     _check_patterns(cues, path)
-    missing = sorted(set(propositions) - set(cues.propositions))
-    if missing:
-        raise CueError(f"{path}: propositions: no cues for {', '.join(missing)}; add an entry for each.")
+    for section, names, known in (
+        ("propositions", propositions, cues.propositions),
+        ("categories", categories, cues.categories),
+    ):
+        missing = sorted(set(names) - set(known))
+        if missing:
+            raise CueError(f"{path}: {section}: no cues for {', '.join(missing)}; add an entry for each.")
     return cues

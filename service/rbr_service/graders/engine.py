@@ -5,7 +5,7 @@
 Two engines keep this promise: vLLM in this process (vllm.py) and any vLLM server (openai_http.py).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,7 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Load or reach the model. Raises GraderError."""
 
-    def answers(self, prompts: Prompts, labels: Sequence[int]) -> AsyncIterator[tuple[int, Answer]]:
+    def answers(self, prompts: Prompts, labels: Sequence[int]) -> AsyncGenerator[tuple[int, Answer], None]:
         """(index of the ending, answer), each as soon as it is known; closing it ends what is left.
 
         Raises GraderError, GraderDeadError.

@@ -82,6 +82,15 @@ class Reading:
         return " ".join(fold(self._conversation.last_user()).split())
 
     @cached_property
+    def user(self) -> str:
+        """Every user message, folded, each on a line of its own."""
+        return "\n".join(
+            " ".join(fold(message.content).split())
+            for message in self._conversation.prompt
+            if message.role == "user"
+        )
+
+    @cached_property
     def asked(self) -> frozenset[str]:
         """Stems of the last user message."""
         return stems(self.prompt)
@@ -150,3 +159,5 @@ SIGNALS: dict[str, Callable[[Reading], float]] = {
     "echo_stems": lambda r: len(r.asked & r.told),
     "new_stems": lambda r: len(r.told - r.asked),
 }
+# Those that read nothing of the completion.
+REQUEST_SIGNALS = ("prompt_words",)

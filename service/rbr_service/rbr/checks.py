@@ -3,23 +3,20 @@
 Document -> check(shape, names, derivations, rules) -> PolicyFile, or the first PolicyError
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rbr_service.faults import sentence
-from rbr_service.rbr.diagram import Conditions, RuleBook
+from rbr_service.rbr import proofs
+from rbr_service.rbr.diagram import Conditions
 from rbr_service.rbr.document import Document, Key
-from rbr_service.rbr.schema import OUT_OF_SCOPE, PolicyFile
+from rbr_service.rbr.schema import AUTO, OUT_OF_SCOPE, Auto, PolicyFile
 
 Fold = Callable[[str], str]
-Fault = tuple[Key, str]
-MAX_LITERALS = 10_000
-MAX_STEPS = 50
 
 
 def check(source: Document, fold: Fold) -> PolicyFile:
@@ -27,11 +24,12 @@ def check(source: Document, fold: Fold) -> PolicyFile:
     file = _shape(source)
     _distinct(source, file)
     _labels(source, file, fold)
+    _unlabelled(source, file)
     _types(source, file)
     _conditions(source, file)
-    _derivations(source, file)
+    proofs.derivations(source, file)
     _metrics(source, file)
-    _rules(source, file)
+    proofs.rules(source, file)
     _all_used(source, file)
     return file
 
@@ -82,7 +80,7 @@ def _labels(source: Document, file: PolicyFile, fold: Fold) -> None:
         folded = fold(label)
         if not folded:
             raise source.error(key, "is empty: a label needs a name")
-        if folded in (OUT_OF_SCOPE, "error"):
+        if folded in (OUT_OF_SCOPE, "error", AUTO):
             raise source.error(key, f"the label {label!r} is reserved: choose another")
         if taken.setdefault(folded, owner) != owner:
             raise source.error(
@@ -106,8 +104,37 @@ def _labels(source: Document, file: PolicyFile, fold: Fold) -> None:
                 file.response_types,
                 "response type",
             )
-    if file.unlabelled not in (OUT_OF_SCOPE, "error"):
+
+
+def _unlabelled(source: Document, file: PolicyFile) -> None:
+    if file.auto is not None:
+        _auto(source, file, file.auto)
+    elif file.unlabelled == AUTO:
+        order = ", ".join(file.response_types)
+        raise source.error(
+            ("unlabelled",),
+            "is auto, and nothing says how a type is chosen: add the key `auto: {threshold: 0.5, "
+            f"strictest_first: [{order}]}}` with the strictest type first",
+        )
+    if file.unlabelled not in (OUT_OF_SCOPE, "error", AUTO):
         _known(source, ("unlabelled",), file.unlabelled, file.response_types, "response type")
+
+
+def _auto(source: Document, file: PolicyFile, auto: Auto) -> None:
+    if not 0 < auto.threshold <= 1:
+        raise source.error(("auto", "threshold"), "must be over 0 and at most 1, such as 0.5")
+    if not file.content_policy:
+        raise source.error(
+            ("auto",), "needs categories to choose from: add them under content_policy, or remove it"
+        )
+    order: Key = ("auto", "strictest_first")
+    for i, name in enumerate(auto.strictest_first):
+        _known(source, (*order, i), name, file.response_types, "response type")
+        if name in auto.strictest_first[:i]:
+            raise source.error((*order, i), f"{name!r} stands twice: remove one")
+    for name in file.response_types:
+        if name not in auto.strictest_first:
+            raise source.error(order, f"lacks the response type {name!r}: put it in its place by strictness")
 
 
 def _types(source: Document, file: PolicyFile) -> None:
@@ -158,50 +185,6 @@ def _condition(source: Document, key: Key, condition: Conditions, names: Iterabl
             _condition(source, (*key, i), part, names)
 
 
-def _derivations(source: Document, file: PolicyFile) -> None:
-    graph = {name: mentions(condition) & file.derived.keys() for name, condition in file.derived.items()}
-    try:
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        circle: list[str] = error.args[1]
-        raise source.error(
-            ("derived", circle[0]),
-            f"is derived from itself ({' <- '.join(circle)}): break the circle",
-        ) from error
-    _bounded(source, file, order)
-    _raise_first(source, _derived_faults(file, order))
-
-
-def _derived_faults(file: PolicyFile, order: Iterable[str]) -> Iterator[Fault]:
-    book = RuleBook(file.propositions, file.derived)
-    known = {book.node(name): name for name in file.propositions}
-    for name in order:
-        node = book.node(name)
-        constant = book.constant(node)
-        if constant is not None:
-            yield ("derived", name), f"is always {str(constant).lower()}: mend or remove it"
-        twin = known.setdefault(node, name)
-        if twin != name:
-            yield ("derived", name), f"means the same as {twin!r}: use that one"
-
-
-def _bounded(source: Document, file: PolicyFile, order: Iterable[str]) -> None:
-    """A few lines can stand for billions once names are written out, as their hashes do."""
-    literals: dict[str, int] = {}
-    steps: dict[str, int] = {}
-    for name in order:
-        condition = file.derived[name]
-        parts = [condition] if isinstance(condition, Mapping) else condition
-        literals[name] = sum(literals.get(other, 1) for part in parts for other in part)
-        steps[name] = 1 + max(steps.get(other, 0) for other in mentions(condition))
-        if literals[name] > MAX_LITERALS or steps[name] > MAX_STEPS:
-            raise source.error(
-                ("derived", name),
-                f"is too large: written out it has {literals[name]} conditions in {steps[name]} steps, over "
-                f"the limits of {MAX_LITERALS} and {MAX_STEPS}; simplify it",
-            )
-
-
 def _metrics(source: Document, file: PolicyFile) -> None:
     for metric, table in (
         ("unsafe", file.metrics.unsafe),
@@ -220,56 +203,15 @@ def _metrics(source: Document, file: PolicyFile) -> None:
                 )
 
 
-def _rules(source: Document, file: PolicyFile) -> None:
-    """Each response type's classes are reachable, exclusive and exhaustive: proved, not sampled."""
-    _raise_first(source, _rule_faults(file))
-    for i, name in enumerate(file.classes):
-        if not any(name in rules for rules in file.rules.values()):
-            raise source.error(("classes", i), f"no response type reaches {name!r}: add a rule or remove it")
-
-
-def _rule_faults(file: PolicyFile) -> Iterator[Fault]:
-    book = RuleBook(file.propositions, file.derived)
-    for kind, rules in file.rules.items():
-        for name, condition in rules.items():
-            if book.constant(book.condition(condition)) is False:
-                problem = "can never hold: no completion reaches this class; mend or remove it"
-                yield ("rules", kind, name), problem
-        overlap = book.overlap(rules)
-        if overlap:
-            first, second, example = overlap
-            problem = f"both hold when {_spell(example)}; add a condition that tells them apart"
-            yield ("rules", kind, second), f"overlaps {first!r}: {problem}"
-        hole = book.hole(rules)
-        if hole is not None:
-            problem = f"no class holds when {_spell(hole)}; widen a class or add one"
-            yield ("rules", kind), f"leave a hole: {problem}"
-
-
-def _raise_first(source: Document, faults: Iterator[Fault]) -> None:
-    """Raise with the diagrams already gone: dd complains when a traceback keeps one alive."""
-    found = next(faults, None)
-    del faults
-    if found:
-        raise source.error(*found)
-
-
 def _all_used(source: Document, file: PolicyFile) -> None:
     """What nothing reads is a mistake: a proposition that feeds no class and no feature."""
     conditions = chain(file.derived.values(), *(rules.values() for rules in file.rules.values()))
-    used = set(chain.from_iterable(map(mentions, conditions)))
+    used = set(chain.from_iterable(map(proofs.mentions, conditions)))
     used |= set(chain.from_iterable(t.features.propositions for t in file.response_types.values()))
     for section, names in (("propositions", file.propositions), ("derived", file.derived)):
         for name in names:
             if name not in used:
                 raise source.error((section, name), "is used by no rule and no feature: use or remove it")
-
-
-def mentions(condition: Conditions) -> set[str]:
-    """The names that a condition reads."""
-    if isinstance(condition, Mapping):
-        return set(condition)
-    return set(chain.from_iterable(map(mentions, condition)))
 
 
 def _known(source: Document, key: Key, name: str, names: Iterable[str], kind: str) -> None:
@@ -278,7 +220,3 @@ def _known(source: Document, key: Key, name: str, names: Iterable[str], kind: st
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         raise source.error(key, f"{name!r} is not a {kind} of this policy; {hint}")
-
-
-def _spell(example: Mapping[str, bool]) -> str:
-    return ", ".join(f"{name} is {str(value).lower()}" for name, value in example.items()) or "anything"

@@ -61,7 +61,7 @@ class RuleBook:
     """All conditions of one policy over the same propositions, for proofs and compilation."""
 
     def __init__(self, propositions: Iterable[str], derived: Mapping[str, Conditions]) -> None:
-        """`derived` must refer to known names without circles (checks.py checks both)."""
+        """`derived` must refer to known names without circles (checks.py and proofs.py see to it)."""
         self._bdd = BDD()
         self._bdd.declare(*propositions)
         self._derived = derived

@@ -98,6 +98,27 @@ def classes(policy: Policy, types: Sequence[str | None], p: Floats, labels: Floa
     }
 
 
+def routing(policy: Policy, categories: Sequence[str], p: Floats) -> dict[str, Any]:
+    """How well the content policy's categories are found from requests; `p` is (n, categories).
+
+    `milder`: requests taken for out of scope or for a less strict type than theirs, as declared in
+    `auto.strictest_first`.
+    """
+    order = [*(policy.file.auto.strictest_first if policy.file.auto else ()), "out_of_scope"]
+    found = [policy.route(row.tolist()) for row in p]
+    said = [route.response_type.name if route.response_type else "out_of_scope" for route in found]
+    truth = [policy.file.content_policy[category].response_type for category in categories]
+    named = sum(route.category == category for route, category in zip(found, categories, strict=True))
+    right = sum(a == b for a, b in zip(said, truth, strict=True))
+    milder = sum(order.index(a) > order.index(b) for a, b in zip(said, truth, strict=True))
+    return {
+        "rows": len(p),
+        "category_accuracy": _ratio(named, len(p)),
+        "response_type_accuracy": _ratio(right, len(p)),
+        "milder": _ratio(milder, len(p)),
+    }
+
+
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 

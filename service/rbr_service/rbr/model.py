@@ -10,9 +10,11 @@ response type, the grader's fingerprint, the calibration and the source of the b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rbr_service.errors import WeightsError
@@ -112,6 +114,23 @@ class TypeModel:
             contributions[name] = weight * probability
         named = dict(zip(self.response_type.classes, classes, strict=True))
         return Scored(sum(contributions.values()), min(1.0, classes[0]), named, contributions)
+
+    def least(self, p: Sequence[float], unknown: Sequence[int]) -> tuple[float, ...]:
+        """`p` with its entries at `unknown` set to the 0s and 1s that give the smallest reward.
+
+        The reward is linear in each entry, so no other values give a smaller one. All of the
+        2^unknown rows are compared.
+        """
+        rows = np.tile(np.asarray(p, dtype=float), (2 ** len(unknown), 1))
+        rows[:, list(unknown)] = list(product((0.0, 1.0), repeat=len(unknown)))
+        rules = len(self.response_type.diagram.variables)
+        rewards = np.zeros(len(rows))
+        for _, index, weight in self._p_terms:
+            rewards += weight * rows[:, index]
+        if self._class_weights:
+            weights = np.array([weight for _, weight in self._class_weights])
+            rewards += self.response_type.diagram.of_rows(rows[:, :rules]) @ weights
+        return tuple(rows[int(rewards.argmin())].tolist())
 
 
 class LinearModel:

@@ -8,7 +8,7 @@ Nothing here knows any policy's propositions, classes or response types.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from typing import Any
 from rbr_service.errors import NoResponseTypeError, UnknownResponseTypeError
 from rbr_service.rbr import checks, document
 from rbr_service.rbr.diagram import Conditions, Diagram, RuleBook
-from rbr_service.rbr.schema import PolicyFile
+from rbr_service.rbr.schema import AUTO, OUT_OF_SCOPE, PolicyFile
+
+# Lists whose order means something.
+ORDERED = ("classes", "examples", "strictest_first")
 
 
 def fold(name: str) -> str:
@@ -31,12 +34,12 @@ def digest(content: Any) -> str:
 
 
 def canonical(content: Any, key: str = "") -> Any:
-    """Content with the order of lists out, where it means nothing: not of classes, nor of examples."""
+    """Content with the order of lists out, where it means nothing."""
     if isinstance(content, dict):
         return {name: canonical(value, name) for name, value in content.items()}
     if isinstance(content, list):
         parts = [canonical(part) for part in content]
-        return parts if key in ("classes", "examples") else sorted(parts, key=json.dumps)
+        return parts if key in ORDERED else sorted(parts, key=json.dumps)
     return content
 
 
@@ -68,6 +71,19 @@ class ResponseType:
         return tuple(dict.fromkeys(self.diagram.variables + self.feature_propositions))
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request without a label belongs. `response_type` None: out of the policy's scope.
+
+    `p` is the probability of `category`; where none is probable enough, `category` is None and `p`
+    the highest probability seen.
+    """
+
+    category: str | None
+    response_type: ResponseType | None
+    p: float
+
+
 class Policy:
     """A valid policy. Build with `load` or `parse`; both raise PolicyError."""
 
@@ -83,11 +99,38 @@ class Policy:
         self.version = digest(canonical(file.model_dump()))
         self._labels = _labels(file)
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The content policy's categories in their order, also those out of scope."""
+        return tuple(self.file.content_policy)
+
+    def undecided(self, label: str | None) -> bool:
+        """Whether the request itself has to be judged: no label, and the policy says `auto`."""
+        return self.file.unlabelled == AUTO and not (label or "").strip()
+
+    def route(self, probabilities: Sequence[float]) -> Route:
+        """The response type of a request, from P(yes) in [0, 1] of each of `categories`, in order.
+
+        Ties go to the stricter type, then to the category declared first. Raises ValueError for
+        another number of probabilities, and where the policy has no `auto`.
+        """
+        auto = self.file.auto
+        if auto is None:
+            raise ValueError(f"the policy {self.name!r} does not say how to choose among categories")
+        strictness = (*auto.strictest_first, OUT_OF_SCOPE)
+        types = {category: spec.response_type for category, spec in self.file.content_policy.items()}
+        p = dict(zip(types, probabilities, strict=True))
+        # Of equal ones max takes the first.
+        best = max(types, key=lambda category: (p[category], -strictness.index(types[category])))
+        if p[best] < auto.threshold:
+            return Route(None, None, p[best])
+        return Route(best, self.response_types.get(types[best]), p[best])
+
     def resolve(self, label: str | None) -> ResponseType | None:
         """The response type that a type's name, alias or category means; None: out of scope.
 
-        None and "" name no type: the policy's `unlabelled` decides. Raises
-        UnknownResponseTypeError, NoResponseTypeError.
+        None and "" name no type: the policy's `unlabelled` decides; for `auto` ask `undecided` first.
+        Raises UnknownResponseTypeError, NoResponseTypeError.
         """
         if label is None or not label.strip():
             return self._unlabelled()
@@ -101,9 +144,14 @@ class Policy:
         return self.response_types.get(name)
 
     def _unlabelled(self) -> ResponseType | None:
-        if self.file.unlabelled == "error":
+        if self.file.unlabelled in ("error", AUTO):
+            demand = (
+                "would have to judge its request, which is not done here"
+                if self.file.unlabelled == AUTO
+                else "demands one"
+            )
             raise NoResponseTypeError(
-                f"the sample names no response type and the policy {self.name!r} demands one: "
+                f"the sample names no response type and the policy {self.name!r} {demand}: "
                 f"give one of {', '.join(self.response_types)} or a category as its label"
             )
         return self.response_types.get(self.file.unlabelled)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 OUT_OF_SCOPE = "out_of_scope"
+AUTO = "auto"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -40,10 +41,25 @@ class Proposition(_Part):
 
 
 class Category(_Part):
-    """An area of requests and how it is to be answered."""
+    """An area of requests and how it is to be answered.
+
+    Where the policy finds a request's type itself, whether the description fits is a yes/no question.
+    """
 
     description: Text
     response_type: Name | Literal["out_of_scope"]
+
+
+class Auto(_Part):
+    """How the type of a request without a label is chosen among the content policy's categories.
+
+    The most probable category decides if its probability is at least `threshold` (over 0, at most 1);
+    of equally probable ones the one whose type stands first in `strictest_first`, which names every
+    type once. Out of scope is the least strict, and what a request is that fits no category.
+    """
+
+    threshold: float
+    strictest_first: list[Name]
 
 
 class Features(_Part):
@@ -76,7 +92,8 @@ class PolicyFile(_Part):
     policy: Name
     description: Text
     classes: Annotated[list[Name], Field(min_length=2)]
-    unlabelled: Name | Literal["out_of_scope", "error"]
+    unlabelled: Name | Literal["out_of_scope", "error", "auto"]
+    auto: Auto | None = None
     content_policy: dict[Line, Category] = {}
     response_types: Annotated[dict[Name, ResponseType], Field(min_length=1)]
     propositions: Annotated[dict[Name, Proposition], Field(min_length=1, max_length=256)]

@@ -1,0 +1,114 @@
+"""From settings to what answers: the grader and the source of base rewards.
+
+    Settings -> Encoder, Layout, Engine, VerdictCache -> LLMGrader      (or cues -> LexicalGrader)
+             -> Encoder -> UpstreamReward | ClassifyReward               (or none, given)
+
+Nothing is loaded or reached here; `start` does that.
+"""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from rbr_service.encoder import Encoder
+from rbr_service.errors import SettingsError
+from rbr_service.graders import layout
+from rbr_service.graders.base import Grader
+from rbr_service.graders.cache import make_cache
+from rbr_service.graders.engine import Engine
+from rbr_service.graders.lexical import LexicalGrader
+from rbr_service.graders.llm import LLMGrader
+from rbr_service.graders.openai_http import HTTPEngine
+from rbr_service.graders.vllm import VLLMEngine
+from rbr_service.metrics import Metrics
+from rbr_service.rbr.policy import Policy
+from rbr_service.rewards.base import BaseReward, GivenBaseReward, NoBaseReward
+from rbr_service.rewards.classify import ClassifyReward
+from rbr_service.rewards.upstream import UpstreamReward
+from rbr_service.settings import Settings
+
+# Encoded here and by the server: what differs between tokenizers differs in one of these.
+PROBE = "Yes, naïve café №5:\n\n\t1234567890  [two spaces] \u4f60\u597d \U0001f512 don't\r\n<|im_end|>"
+
+
+def make_grader(settings: Settings, policy: Policy, path: Path, metrics: Metrics, *, serving: bool) -> Grader:
+    """The grader of a policy; `path` is its file, beside which cues stand. Raises StartupError.
+
+    Only a service has a deadline: batch work may take as long as it takes.
+    """
+    if settings.grader == "lexical":
+        return _lexical(policy, path)
+    encoder = _grader_encoder(settings)
+    cache = make_cache(settings.cache, settings.cache_entries, _secret(settings.redis_password))
+    engine = _in_process(settings) if settings.grader == "vllm" else _over_http(settings, encoder)
+    if settings.cache != "memory" and not engine.identity.revision:
+        raise SettingsError(
+            "cache: verdicts that outlive this process need to know which model made them: state "
+            "--grader-revision, and change it whenever the server's model changes"
+        )
+    return LLMGrader(
+        policy, encoder, layout.load(settings.layout), engine, cache, metrics,
+        concurrency=settings.grader_concurrency,
+        deadline=settings.grader_deadline if serving else None,
+        min_label_mass=settings.min_label_mass,
+    )  # fmt: skip
+
+
+def make_base_reward(settings: Settings, *, serving: bool) -> BaseReward:
+    """The source of base rewards. Raises StartupError."""
+    if settings.base_reward == "none":
+        return NoBaseReward()
+    if settings.base_reward == "given":
+        return GivenBaseReward()
+    url, model = str(settings.base_reward_url), str(settings.base_reward_model)
+    kind = UpstreamReward if settings.base_reward == "upstream" else ClassifyReward
+    return kind(
+        url=url, model=model, encoder=Encoder.load(settings.base_reward_tokenizer or model),
+        key=_secret(settings.base_reward_key), concurrency=settings.grader_concurrency,
+        patience=settings.grader_deadline, start_patience=settings.grader_start,
+        deadline=settings.grader_deadline if serving else None,
+    )  # fmt: skip
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that belongs to a policy file: `safety.yaml`, `.lexical.json` -> `safety.lexical.json`."""
+    return path.with_name(path.name.rsplit(".", 1)[0] + suffix)
+
+
+def _lexical(policy: Policy, path: Path) -> Grader:
+    cues = beside(path, ".lexical.yaml")
+    if not cues.is_file():
+        raise SettingsError(
+            f"{cues}: the lexical grader has no cues for this policy: write them there; "
+            "the format stands at the head of the shipped safety.lexical.yaml"
+        )
+    categories = policy.categories if policy.file.auto else ()
+    return LexicalGrader.from_file(cues, policy.file.propositions, categories)
+
+
+def _grader_encoder(settings: Settings) -> Encoder:
+    if settings.grader_tokenizer:
+        return Encoder.load(settings.grader_tokenizer)
+    return Encoder.load(str(settings.grader_model), settings.grader_revision)
+
+
+def _in_process(settings: Settings) -> Engine:
+    return VLLMEngine(
+        model=str(settings.grader_model), revision=settings.grader_revision,
+        precision=settings.grader_precision, tokenizer=settings.grader_tokenizer,
+        concurrency=settings.grader_concurrency, args=settings.vllm_args,
+    )  # fmt: skip
+
+
+def _over_http(settings: Settings, encoder: Encoder) -> Engine:
+    return HTTPEngine(
+        url=str(settings.grader_url), model=str(settings.grader_model),
+        probe=(PROBE, tuple(encoder.exact(PROBE))), revision=settings.grader_revision,
+        precision=settings.grader_precision, key=_secret(settings.grader_key),
+        concurrency=settings.grader_concurrency, patience=settings.grader_deadline,
+        start_patience=settings.grader_start,
+    )  # fmt: skip
+
+
+def _secret(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

@@ -1,0 +1,1 @@
+"""Real vLLM engines and servers over tiny models that are built on the spot (`make test-vllm`)."""
