@@ -122,7 +122,10 @@ class Settings(BaseModel):
     @field_validator("vllm_args", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:
-        return jsontext.loads(value) if isinstance(value, str) else value
+        try:
+            return jsontext.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"must be JSON: {error}") from error
 
     @field_validator("grader_url", "base_reward_url")
     @classmethod

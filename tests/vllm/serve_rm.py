@@ -1,4 +1,4 @@
-"""OpenRLHF's own serve_rm on a machine without a GPU, run as `python tests/vllm/serve_rm.py ...` with its options.
+"""OpenRLHF's own serve_rm on a machine without a GPU: `python tests/vllm/serve_rm.py`, its own options.
 
     stand-ins for what it imports and does not use here -> openrlhf.cli.serve_rm, as it is
 
@@ -6,6 +6,7 @@ OPENRLHF_SOURCE is the folder of an unpacked openrlhf.
 """
 
 import functools
+import importlib
 import os
 import runpy
 import sys
@@ -42,9 +43,8 @@ def main() -> None:
     from transformers import AutoModel, AutoTokenizer  # noqa: F401
 
     sys.modules.update({name: stand_in(name, members) for name, members in UNUSED.items()})
-    import openrlhf.models as models
-
-    known: Any = models.get_llm_for_sequence_regression
+    models: Any = importlib.import_module("openrlhf.models")
+    known = models.get_llm_for_sequence_regression
 
     @functools.wraps(known)
     def on_cpu(*args: Any, **options: Any) -> Any:

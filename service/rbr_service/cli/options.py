@@ -40,15 +40,20 @@ def settings_options(names: Iterable[str]) -> Callable[[F], F]:
 def _option(name: str) -> Callable[[F], F]:
     field = Settings.model_fields[name]
     flag = "--" + name.replace("_", "-")
-    default = "" if field.default is None else f"  [default: {field.default}]"
-    text = f"{field.description}{default}"
+    shown = field.default_factory is None and field.default is not None
+    text = f"{field.description}" + (f"  [default: {field.default}]" if shown else "")
     kind: Any = field.annotation
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
     if get_origin(kind) is not None and all(isinstance(a, str) for a in get_args(kind)):
         return click.option(flag, name, type=click.Choice(get_args(kind)), help=text)
-    metavar = {int: "N", str: "TEXT"}.get(kind, "FILE")
-    return click.option(flag, name, metavar=metavar, help=text)
+    return click.option(flag, name, metavar=_metavar(kind), help=text)
+
+
+def _metavar(kind: Any) -> str:
+    kinds = {*get_args(kind)} or {kind}
+    metavars = {Path: "FILE", int: "N", float: "NUMBER", dict[str, Any]: "JSON"}
+    return next((text for found, text in metavars.items() if found in kinds or found == kind), "TEXT")
 
 
 def writable(output: Path) -> Path:

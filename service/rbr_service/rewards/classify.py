@@ -129,12 +129,11 @@ class ClassifyReward(Remote[Ids]):
     async def _tokenized(self, text: str) -> Ids:
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
         answer = await self.calls.post("/tokenize", json.dumps(body).encode())
-        ids, context = (
-            (answer.get(k) for k in ("tokens", "max_model_len")) if isinstance(answer, dict) else (0, 0)
-        )
-        if not isinstance(ids, list) or not isinstance(context, int):
+        known = answer if isinstance(answer, dict) else {}
+        ids, context = known.get("tokens"), known.get("max_model_len")
+        if not isinstance(ids, list) or not all(isinstance(i, int) for i in [*ids, context]):
             raise BaseRewardError(f"{self.source}: the answer is not that of vLLM's /tokenize")
-        self.context = context
+        self.context = int(context or 0)
         return ids
 
     def _prove_raw(self, raw: Sequence[float], activated: Sequence[float]) -> None:
