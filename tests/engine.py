@@ -30,6 +30,7 @@ class HashEngine:
         self.fault_after: int | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.called = asyncio.Event()
         self.started = False
 
     async def start(self) -> None:
@@ -39,6 +40,7 @@ class HashEngine:
         self, prompts: Prompts, labels: Sequence[int]
     ) -> AsyncGenerator[tuple[int, Answer], None]:
         self.calls += 1
+        self.called.set()
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:

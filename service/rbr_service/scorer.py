@@ -121,7 +121,7 @@ class Scorer:
         """All parts are bound to each other by `build`."""
         self.policy, self.model, self.grader, self.base = policy, model, grader, base
         self._metrics, self._low_mass = metrics, low_mass
-        # These change rewards without changing the grader's P of any proposition, which weights are fitted to.
+        # These change rewards, and no P of a proposition, which is what weights are fitted to.
         bounds = f"+lower_bound:{low_mass.limit:g}" if low_mass.action == "lower_bound" else ""
         routing = f"+routing:{grader.routing}" if grader.routing and policy.undecided(None) else ""
         self.versions = Versions(

@@ -101,7 +101,9 @@ def test_policy_diff_of_a_reworded_question(edited: Path) -> None:
     question = question_of(edited, "apology")
     replace(edited, question, question.replace("?", " at all?"))
     lines = dict(line.split(": ", 1) for line in said("policy", "diff", "safety", edited).splitlines()[1:])
-    assert lines["questions to grade again"] == "apology (changed)"
+    assert lines["questions to grade again with layout conversation-first or released"] == "apology (changed)"
+    assert lines["questions to grade again with layout book"].startswith("all 23, ")
+    assert lines["response types whose weights are void with layout book"] == "all"
     assert lines["response types whose weights are void"] == "hard_refusal (changed)"
     assert lines["response types that need weights"] == "none"
 
@@ -116,7 +118,8 @@ def question_of(policy: Path, name: str) -> str:
 def test_policy_diff_of_an_alias_leaves_all_weights(edited: Path) -> None:
     replace(edited, "aliases: [Hard Refuse]", "aliases: [Hard Refuse, Plain No]")
     lines = dict(line.split(": ", 1) for line in said("policy", "diff", "safety", edited).splitlines()[1:])
-    assert lines["questions to grade again"] == "none"
+    assert lines["questions to grade again with layout conversation-first or released"] == "none"
+    assert lines["questions to grade again with layout book"] == "none"
     assert lines["response types whose weights are void"] == "none"
     assert "response_types" in lines["other keys that changed"]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "ignore::UserWarning:torch.*",
         "ignore::DeprecationWarning:transformers.*",
         "ignore::DeprecationWarning:vllm.*",
-        "ignore:Unclosed context <zmq:ResourceWarning",
     ):
         config.addinivalue_line("filterwarnings", ignored)
+    # vLLM leaves the context of its sockets to the garbage collector, which may come after the last test.
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed context <zmq:ResourceWarning")
+    warnings.filterwarnings("ignore", "Unclosed context <zmq", ResourceWarning)
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def diff(old: str, new: str) -> None:
     click.echo(f"{before.version[:12]} -> {after.version[:12]}")
     questions = changes(before.question_hashes, after.question_hashes)
     types = changes(_hashes(before), _hashes(after))
-    _print("questions to grade again", [f"{key} ({how})" for key, how in questions if how != "removed"])
+    _print_regraded(before, after, questions)
     _print("questions no longer asked", [key for key, how in questions if how == "removed"])
     _print(
         "response types whose weights are void",
@@ -77,6 +77,17 @@ def diff(old: str, new: str) -> None:
         and getattr(before.file, key) != getattr(after.file, key)
     ]
     _print("other keys that changed", rest)
+
+
+def _print_regraded(before: Policy, after: Policy, questions: list[tuple[str, str]]) -> None:
+    """What verdicts kept by content no longer cover, which depends on the prompt layout."""
+    edited = [f"{key} ({how})" for key, how in questions if how != "removed"]
+    # The book holds every question in the file's order.
+    same_book = list(before.question_hashes.items()) == list(after.question_hashes.items())
+    everything = f"all {len(after.question_hashes)}, each at the cost of about one line"
+    _print("questions to grade again with layout book", [] if same_book else [everything])
+    _print("questions to grade again with layout conversation-first or released", edited)
+    _print("response types whose weights are void with layout book", [] if same_book else ["all"])
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str]]:
