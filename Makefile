@@ -2,9 +2,12 @@
 PYTHON ?= python3
 PORT ?= 8000
 OPENRLHF ?= 0.11.2
+# torch's CPU build. Where pip's index has none, name another: TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-trainer check format bench lock clean
+.PHONY: help install serve test test-trainer test-vllm check format bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -19,6 +22,9 @@ test: .venv/.dev  ## all tests that need neither vLLM nor OpenRLHF
 
 test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done  ## OpenRLHF's own client against the service
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-trainer/bin/python -m pytest --confcutdir=tests/contract tests/contract
+
+test-vllm: .venv-vllm/.done  ## real vLLM engines and servers, on the CPU, over tiny models
+	.venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
 
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .
@@ -44,7 +50,7 @@ lock: .venv/.dev  ## renew the pins in requirements/
 	done
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-trainer build
+	rm -rf .venv .venv-trainer .venv-vllm build
 
 .venv/.service: requirements/service.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -60,6 +66,19 @@ clean:  ## remove what the targets made
 .venv-trainer/.done: requirements/trainer.txt
 	$(PYTHON) -m venv .venv-trainer
 	.venv-trainer/bin/python -m pip install -q --disable-pip-version-check -r requirements/trainer.txt
+	touch $@
+
+# torchvision and its like come as CUDA builds, which break the import of transformers, and vLLM with it.
+.venv-vllm/.engine: requirements/vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -r requirements/vllm.txt
+	.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+# The service's ranges, not its pins: vLLM has pins of its own.
+.venv-vllm/.done: .venv-vllm/.engine pyproject.toml
+	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -e .
 	touch $@
 
 # Unpacked beside the environments, not into one: the wheel brings a top-level package `tests`.

@@ -207,7 +207,10 @@ class Scorer:
         if len(rewards) != len(asked):
             raise BaseRewardError(f"the reward model answered {len(rewards)} of {len(asked)} conversations")
         for plan, reward in zip(plans, rewards, strict=True):
-            plan.base = reward
+            if isinstance(reward, RequestError):
+                plan.failure = plan.failure or reward
+            else:
+                plan.base = reward
 
     async def _grade(self, asked: Sequence[GradeRequest]) -> list[Grade | RequestError]:
         if not asked:

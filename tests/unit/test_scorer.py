@@ -206,11 +206,11 @@ class MeetingReward(NoBaseReward):
     def __init__(self, met: asyncio.Event, answer: list[float] | Exception) -> None:
         self.met, self.answer = met, answer
 
-    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float]:
+    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
         await self.met.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        return list(self.answer)
 
 
 class MeetingGrader(FixedGrader):
@@ -230,6 +230,17 @@ def test_grader_and_reward_model_run_at_the_same_time(make: Make) -> None:
     assert found.base_reward == 2.5
     assert found.reward == pytest.approx(2.5 + sum(found.contributions.values()))
     assert scorer.versions.base_reward == "upstream:test"
+
+
+def test_a_conversation_that_the_reward_model_refuses_fails_alone(make: Make) -> None:
+    class Refusing(NoBaseReward):
+        async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
+            return [CompletionTooLongError("too long for the reward model"), 1.0]
+
+    bad, good = scored(make(FixedGrader(), base=Refusing()), Sample(TALK, "comply"), Sample(TALK, "comply"))
+    assert isinstance(bad, CompletionTooLongError)
+    assert isinstance(good, Result)
+    assert good.base_reward == 1.0
 
 
 @pytest.mark.parametrize("answer", [[], [1.0, 2.0], BaseRewardError("gone")])

@@ -98,11 +98,10 @@ def test_the_prompt_is_the_beginning_of_the_query(
     assert query == sent + "Fine.<|im_end|>"
 
 
-def test_what_the_template_refuses_names_its_entry(tmp_path: Path) -> None:
+def test_what_the_template_refuses_fails_alone(tmp_path: Path) -> None:
     reward = upstream("http://x", Encoder.load(str(save_tokenizer(tmp_path / "rm", template=STRICT))))
-    with pytest.raises(UnsupportedConversationError) as refused:
-        asyncio.run(reward.rewards(asked(conversation("a", "b"), Conversation((), "alone"))))
-    assert refused.value.message.startswith("entry 1: ")
+    (refused,) = asyncio.run(reward.rewards(asked(Conversation((), "alone"))))
+    assert isinstance(refused, UnsupportedConversationError)
 
 
 def test_a_url_with_a_path_is_the_endpoint(encoder: Encoder) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,16 @@ from numpy.typing import NDArray
 from rbr_service import rows
 from rbr_service.backends import make_grader
 from rbr_service.build import policy_path
+from rbr_service.cli import grading
 from rbr_service.cli.options import GRADER, read, settings_options, writable
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, SettingsError
-from rbr_service.graders.base import Grader, GradeRequest, Subject, started, whole
+from rbr_service.graders.base import Grader, GradeRequest, Subject, started
 from rbr_service.metrics import Metrics
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.reading import Reader
 from rbr_service.settings import Settings
-
-CHUNK = 64
 
 Floats = NDArray[np.float64]
 
@@ -136,13 +134,10 @@ async def _grade(
     grader: Grader, conversations: list[Conversation], names: tuple[str, ...], about: Subject = "completion"
 ) -> tuple[Floats, Floats]:
     """P(yes) and label mass, (n, questions) each."""
-    p, mass = [], []
-    with click.progressbar(range(0, len(conversations), CHUNK), label="grading", file=sys.stderr) as bar:
-        for begin in bar:
-            asked = [GradeRequest(c, names, about) for c in conversations[begin : begin + CHUNK]]
-            for grade in whole(await grader.grade(asked)):
-                p.append([v.p for v in grade.verdicts])
-                mass.append([v.label_mass for v in grade.verdicts])
+    asked = [GradeRequest(conversation, names, about) for conversation in conversations]
+    found = await grading.grades(grader, asked, f"grading {about}s")
+    p = [[verdict.p for verdict in grade.verdicts] for grade in found]
+    mass = [[verdict.label_mass for verdict in grade.verdicts] for grade in found]
     return np.array(p), np.array(mass)
 
 

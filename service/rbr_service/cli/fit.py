@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rbr_service import rows
 from rbr_service.backends import beside, make_base_reward, make_grader
 from rbr_service.build import fit_command, identity, policy_path, weights_path
+from rbr_service.cli import grading
 from rbr_service.cli.options import BASE_REWARD, GRADER, read, settings_options, writable
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError
 from rbr_service.graders import base as graders
-from rbr_service.graders.base import Grader, GradeRequest, whole
+from rbr_service.graders.base import Grader, GradeRequest
 from rbr_service.labels import BaseReward as Number
 from rbr_service.labels import MessageIn
 from rbr_service.metrics import Metrics
@@ -86,7 +87,7 @@ def fit(data: Path | None, output: Path | None, config: Path | None, **flags: An
     base = make_base_reward(settings, serving=False)
     output = writable(output or weights_path(settings, grader, path))
     prompts = _read(ranked, policy, given=settings.base_reward == "given")
-    fits = asyncio.run(_fit(policy, grader, base, prompts))
+    fits = asyncio.run(_fit(policy, grader, base, prompts, settings.min_label_mass))
     weights = Weights(
         policy=policy.name, grader=identity(grader), calibration="none", base_reward=base.source,
         response_types={
@@ -131,17 +132,18 @@ def _read(data: Path, policy: Policy, *, given: bool) -> dict[str, list[RankedPr
 
 
 async def _fit(
-    policy: Policy, grader: Grader, base: BaseReward, prompts: dict[str, list[RankedPrompt]]
-) -> dict[str, Fit]:
+    policy: Policy, grader: Grader, base: BaseReward, prompts: dict[str, list[RankedPrompt]],
+    least_mass: float,
+) -> dict[str, Fit]:  # fmt: skip
     async with graders.started(grader), rewards.started(base):
         return {
-            name: fitting.fit(kind, await _rows(kind, grader, base, prompts[name]))
+            name: fitting.fit(kind, await _rows(kind, grader, base, prompts[name], least_mass))
             for name, kind in policy.response_types.items()
         }
 
 
 async def _rows(
-    kind: ResponseType, grader: Grader, base: BaseReward, prompts: list[RankedPrompt]
+    kind: ResponseType, grader: Grader, base: BaseReward, prompts: list[RankedPrompt], least_mass: float
 ) -> list[RankedRow]:
     asked, paid, facts = [], [], []
     for number, prompt in enumerate(prompts):
@@ -152,11 +154,20 @@ async def _rows(
             asked.append(GradeRequest(conversation, kind.propositions))
             paid.append(RewardRequest(conversation, one.base_reward))
             facts.append((str(number), kind.classes.index(one.rank_class)))
-    grades, bases = whole(await grader.grade(asked)), await base.rewards(paid)
-    return [
+    grades = await grading.grades(grader, asked, f"grading {kind.name}")
+    bases = rewards.numbers(await base.rewards(paid))
+    found = [
         RankedRow(group, rank, np.array([v.p for v in grade.verdicts]), reward)
         for (group, rank), grade, reward in zip(facts, grades, bases, strict=True)
+        if all(verdict.label_mass >= least_mass for verdict in grade.verdicts)
     ]
+    if len(found) < len(facts):
+        click.echo(
+            f"rbr: {kind.name}: {len(facts) - len(found)} of {len(facts)} completions left out, the grader "
+            f"put less than {least_mass:g} of probability on yes and no",
+            err=True,
+        )
+    return found
 
 
 def _origin(data: Path, fits: dict[str, Fit]) -> dict[str, Any]:

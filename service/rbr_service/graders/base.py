@@ -86,10 +86,10 @@ class Grader(Protocol):
         """Give back what `start` took."""
 
 
-def whole(grades: Sequence[Grade | RequestError]) -> list[Grade]:
-    """The grades, all of them. Raises the first RequestError, naming its entry."""
+def whole(grades: Sequence[Grade | RequestError], first: int = 0) -> list[Grade]:
+    """The grades, all of them. Raises the first RequestError, naming its entry, counted from `first`."""
     found = []
-    for index, grade in enumerate(grades):
+    for index, grade in enumerate(grades, first):
         with entry(index):
             if isinstance(grade, RequestError):
                 raise grade

@@ -77,7 +77,7 @@ class VLLMEngine:
             await self.check()
             call = f"rbr-{next(self._names)}"
             requests = {
-                asyncio.create_task(self._answer(f"{call}-{i}", prompts.shared + ending, labels)): i
+                asyncio.create_task(self._answer(f"{call}-{i}", [*prompts.shared, *ending], labels)): i
                 for i, ending in enumerate(prompts.endings)
             }
             try:
@@ -93,7 +93,7 @@ class VLLMEngine:
             finally:
                 await self._end({task: f"{call}-{i}" for task, i in requests.items()})
 
-    async def _answer(self, name: str, ids: Sequence[int], labels: Sequence[int]) -> Answer:
+    async def _answer(self, name: str, ids: list[int], labels: Sequence[int]) -> Answer:
         from vllm.exceptions import VLLMError
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -104,7 +104,7 @@ class VLLMEngine:
             max_tokens=1, temperature=0, ignore_eos=True, detokenize=False,
             logprob_token_ids=list(labels), output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
-        prompt = {"type": "token", "prompt_token_ids": list(ids)}
+        prompt = {"type": "token", "prompt_token_ids": ids}
         try:
             outputs = [output async for output in self._llm.generate(prompt, asked, name)]
         except EngineDeadError as error:

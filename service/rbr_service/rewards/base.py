@@ -1,6 +1,6 @@
 """What every source of base rewards promises: R_rm for each conversation, or an error.
 
-    [RewardRequest(conversation, given)] -> [float]
+    [RewardRequest(conversation, given)] -> [float, or the RequestError that says why not]
 
 R_tot = R_rm + R_rbr, the RM on every prompt (paper, section on the combined reward).
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rbr_service.conversation import Conversation
-from rbr_service.errors import NoBaseRewardError
+from rbr_service.errors import NoBaseRewardError, RequestError, entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class BaseReward(Protocol):
     async def start(self) -> None:
         """Reach and check the model. Raises BaseRewardError."""
 
-    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float]:
-        """One finite reward per request, in order. Raises BaseRewardError."""
+    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
+        """One finite reward per request, in order, or why that one has none. Raises BaseRewardError."""
 
     async def check(self) -> None:
         """Return when able to answer. Raises BaseRewardError."""
@@ -66,7 +66,7 @@ class NoBaseReward(_Local):
     def require(self, given: float | None) -> None:
         """Nothing is needed; a base reward that a sample brings is not used."""
 
-    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float]:
+    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
         """Zeros."""
         return [0.0] * len(requests)
 
@@ -79,18 +79,29 @@ class GivenBaseReward(_Local):
     def require(self, given: float | None) -> None:
         """Refuse a sample without one. Raises NoBaseRewardError."""
         if given is None:
-            raise NoBaseRewardError(
-                "the base reward is configured as 'given' and this sample brings none: put base_reward "
-                "into the sample or its label, or start with --base-reward none"
-            )
+            raise _missing()
 
-    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float]:
-        """What was given. Raises NoBaseRewardError."""
-        found = []
-        for request in requests:
-            self.require(request.given)
-            found.append(float(request.given or 0.0))
-        return found
+    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
+        """What was given."""
+        return [_missing() if request.given is None else request.given for request in requests]
+
+
+def numbers(rewards: Sequence[float | RequestError]) -> list[float]:
+    """The rewards, all of them. Raises the first RequestError, naming its entry."""
+    found = []
+    for index, reward in enumerate(rewards):
+        with entry(index):
+            if isinstance(reward, RequestError):
+                raise reward
+            found.append(reward)
+    return found
+
+
+def _missing() -> NoBaseRewardError:
+    return NoBaseRewardError(
+        "the base reward is configured as 'given' and this sample brings none: put base_reward "
+        "into the sample or its label, or start with --base-reward none"
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """A reward model on a server: what every kind of server has in common.
 
-    [RewardRequest] -> contents (what this server is sent) -> Ledger -> calls -> [float]
+    [RewardRequest] -> contents (what this server is sent) -> Ledger -> calls
+                    -> [float, or the RequestError of a conversation that cannot be sent]
 
 A kind of server says what it is sent for a conversation, how it is asked, and how it is proved at
 start-up to be the model that was declared.
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rbr_service.calls import TRANSIENT, CallError, Calls
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
-from rbr_service.errors import BaseRewardError, entry
+from rbr_service.errors import BaseRewardError, RequestError
 from rbr_service.rewards.base import RewardRequest
 from rbr_service.rewards.ledger import Ledger
 
@@ -74,11 +75,14 @@ class Remote(ABC, Generic[C]):
         except CallError as error:
             raise self.failed(error) from error
 
-    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float]:
-        """One finite reward per request, in order. Raises BaseRewardError, RequestError."""
+    async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
+        """One finite reward per request, in order, or why that one has none. Raises BaseRewardError."""
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._ledger.values(await asyncio.to_thread(self._contents, requests))
+                contents = await asyncio.to_thread(lambda: [self._content(one) for one in requests])
+                sound = [one for one in contents if not isinstance(one, RequestError)]
+                values = iter(await self._ledger.values(sound))
+                return [one if isinstance(one, RequestError) else next(values) for one in contents]
         except TimeoutError as error:
             fault = f": {self.calls.fault}" if self.calls.fault else ""
             raise BaseRewardError(f"{self.source}: no answer within {self._deadline:g} s{fault}") from error
@@ -140,9 +144,8 @@ class Remote(ABC, Generic[C]):
         except CallError as error:
             raise self.failed(error) from error
 
-    def _contents(self, requests: Sequence[RewardRequest]) -> list[C]:
-        found = []
-        for i, request in enumerate(requests):
-            with entry(i):
-                found.append(self.content(request.conversation))
-        return found
+    def _content(self, request: RewardRequest) -> C | RequestError:
+        try:
+            return self.content(request.conversation)
+        except RequestError as error:
+            return error
