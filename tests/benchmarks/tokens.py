@@ -8,6 +8,7 @@ cache; completions come one after another, and then others all at once.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from os.path import commonprefix
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from .figures import Figure
 from .grading import Grading
 
 COMPLETIONS = workload.BLOCK  # one for each place of a block where a conversation can end
+UNCACHED = 4  # are enough where no place of a block matters
 UNMEASURED = 2
 CONTEXT = 16384
 UNTIL_COUNTED = 0.3  # seconds: vLLM counts after it has answered
@@ -51,12 +53,12 @@ async def _counted(model: Path) -> dict[str, float]:
     async with _engine(model, caching=True) as engine:
         for name, key in KEYS.items():
             grading = Grading(engine, encoder, policy, name)
-            found[key] = await _count(key, grading)
+            found[key] = await _count(key, grading, COMPLETIONS)
             if name == "book":
                 click.echo(_explained(grading, found[key]), err=True)
     async with _engine(model, caching=False) as engine:
         grading = Grading(engine, encoder, policy, "released")
-        found["released_uncached"] = await _count("released_uncached", grading)
+        found["released_uncached"] = await _count("released_uncached", grading, UNCACHED)
     return found
 
 
@@ -71,11 +73,11 @@ async def _engine(model: Path, *, caching: bool) -> AsyncIterator[VLLMEngine]:
         await engine.close()
 
 
-async def _count(name: str, grading: Grading) -> float:
+async def _count(name: str, grading: Grading, completions: int) -> float:
     """Tokens per completion, one after another; the same all at once is only told."""
     await grading.grade(workload.conversations(UNMEASURED))
-    alone = await _spent(grading, [[one] for one in workload.conversations(COMPLETIONS, 100)])
-    crowded = await _spent(grading, [workload.conversations(COMPLETIONS, 200)])
+    alone = await _spent(grading, [[one] for one in workload.conversations(completions, 100)])
+    crowded = await _spent(grading, [workload.conversations(completions, 200)])
     click.echo(f"tokens: {name:<20} {alone:>9,.0f} one by one {crowded:>9,.0f} all at once", err=True)
     return alone
 
@@ -92,12 +94,13 @@ async def _spent(grading: Grading, batches: Sequence[Sequence[Conversation]]) ->
 
 
 def _explained(grading: Grading, computed: float) -> str:
-    """Where a book's tokens go."""
+    """Where a book's tokens go. What all questions begin with may still fill a block that they share."""
     written = [grading.prompts(one) for one in workload.conversations(COMPLETIONS, 100)]
-    question = mean(len(ending) for one in written for ending in one.endings)
-    rest = mean(len(one.shared) % workload.BLOCK for one in written)
+    common = len(commonprefix([list(ending) for ending in written[0].endings]))
+    question = mean(len(ending) for one in written for ending in one.endings) - common
+    rest = mean((len(one.shared) + common) % workload.BLOCK for one in written)
     asked = len(grading.asked)
     return (
-        f"tokens: book: {asked} x ({question:.1f} of a question and the template's end + {rest:.1f} of a block "
-        f"that others cannot share) + {computed - asked * (question + rest):.0f} of the conversation"
+        f"tokens: book: {asked} x ({question:.1f} of a question and the template's end + {rest:.1f} of the block "
+        f"it begins in) + {computed - asked * (question + rest):.0f} of the conversation"
     )

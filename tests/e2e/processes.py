@@ -23,15 +23,17 @@ SLOW_SERVICE = [sys.executable, str(HERE / "slow_service.py")]
 class Service:
     """A running service; `log` is what it has written so far."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], patience: float = PATIENCE) -> None:
+        """`patience`: seconds until it listens."""
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
+        self.pid = self._process.pid
         self.log = ""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:
-            until(lambda: "Listening on" in self.log or self._process.poll() is not None)
+            until(lambda: "Listening on" in self.log or self._process.poll() is not None, patience)
             found = re.search(r"Listening on http://127\.0\.0\.1:(\d+)", self.log)
             assert found, self.log
         except BaseException:
@@ -72,9 +74,9 @@ class Service:
 
 
 @contextmanager
-def service(command: list[str], *options: str) -> Iterator[Service]:
+def service(command: list[str], *options: str, patience: float = PATIENCE) -> Iterator[Service]:
     """A service on a free port."""
-    running = Service([*command, "--port", "0", *options])
+    running = Service([*command, "--port", "0", *options], patience)
     try:
         assert running.get("/readyz")["status"] == "ready"
         yield running
@@ -82,9 +84,9 @@ def service(command: list[str], *options: str) -> Iterator[Service]:
         running.kill()
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; fail when it does not come."""
-    end = time.monotonic() + PATIENCE
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait for a condition; fail when it does not come within `patience` seconds."""
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)

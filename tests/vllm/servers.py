@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "TORCH_COMPILE_DISABLE": "1",  # it would compile C++ for long, and not where the path has a space in it
 }
 
 

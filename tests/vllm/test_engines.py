@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -95,11 +94,10 @@ async def started(engine: HTTPEngine) -> AsyncIterator[HTTPEngine]:
         await engine.close()
 
 
-def core() -> int:
-    """The process id of the newest engine core that this process started."""
-    found = [p for p in multiprocessing.active_children() if "EngineCore" in p.name]
-    assert found, multiprocessing.active_children()
-    return max(int(process.pid or 0) for process in found)
+def core(engine: VLLMEngine) -> int:
+    """The process id of its core."""
+    (process,) = engine._llm.engine_core.resources.engine_manager.processes
+    return int(process.pid)
 
 
 def test_the_identity_is_known_before_the_start(language_model: Path) -> None:
@@ -231,7 +229,7 @@ def test_a_halted_core_goes_on_where_it_was(
     engine: VLLMEngine, loop: asyncio.Runner, truth: list[list[list[float]]]
 ) -> None:
     async def run() -> list[Answer]:
-        os.kill(core(), signal.SIGSTOP)
+        os.kill(core(engine), signal.SIGSTOP)
         try:
             waiting = asyncio.create_task(answers(engine, ASKED[1]))
             left = asyncio.create_task(answers(engine, prompts(88)))
@@ -241,7 +239,7 @@ def test_a_halted_core_goes_on_where_it_was(
             await asyncio.wait({left}, timeout=2)
             assert left.cancelled(), "cancelling does not wait for the core"
         finally:
-            os.kill(core(), signal.SIGCONT)
+            os.kill(core(engine), signal.SIGCONT)
         return await waiting
 
     close_to(loop.run(run()), truth[1])
@@ -255,7 +253,7 @@ def test_a_killed_core_is_noticed(language_model: Path) -> None:
         try:
             await engine.start()
             await answers(engine, ASKED[0])
-            victim = core()
+            victim = core(engine)
             os.kill(victim, signal.SIGSTOP)
             waiting = [asyncio.create_task(answers(engine, prompts(i))) for i in range(12)]
             await asyncio.sleep(0.3)

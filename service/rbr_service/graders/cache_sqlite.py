@@ -190,14 +190,19 @@ class _File:
 
     def _claim(self) -> None:
         self._refuse_foreign()
-        form = self._run("PRAGMA user_version")
-        if form not in (0, FORMAT):
+        self._run("BEGIN")  # another process may make the file just now: see it before or after that
+        owner, form = self._run("PRAGMA application_id"), self._run("PRAGMA user_version")
+        new = not (owner or form or self._run("SELECT count(*) FROM sqlite_master"))
+        self._run("COMMIT")
+        if new:
+            self._create()
+        elif owner != APPLICATION:
+            raise self._foreign()
+        elif form != FORMAT:
             raise GraderError(
                 f"{self._path}: keeps verdicts in format {form} and this release in format {FORMAT}: "
                 "name another file in `cache`, or delete this one"
             )
-        if not form:
-            self._create()
         if self._run("PRAGMA journal_mode = WAL") != "wal":
             raise GraderError(
                 f"{self._path}: its file system cannot share memory between processes: "
@@ -214,11 +219,19 @@ class _File:
         if not self._path.exists() or not self._path.stat().st_size:
             return
         with closing(sqlite3.connect(f"{self._path.as_uri()}?immutable=1", uri=True)) as database:
-            owner = database.execute("PRAGMA application_id").fetchone()[0]
+            try:
+                owner = database.execute("PRAGMA application_id").fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                    raise
+                return  # it does change: another process writes it just now. Or quick_check says the rest
         if owner != APPLICATION:
-            raise GraderError(
-                f"{self._path}: is a database, but no cache of verdicts: name another file in `cache`"
-            )
+            raise self._foreign()
+
+    def _foreign(self) -> GraderError:
+        return GraderError(
+            f"{self._path}: is a database, but no cache of verdicts: name another file in `cache`"
+        )
 
     def _create(self) -> None:
         # Before the switch to WAL, so that the file itself says from the first whose it is.

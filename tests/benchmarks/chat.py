@@ -1,0 +1,61 @@
+"""The way to ask without this project: one OpenAI chat call for each question, all in flight at once.
+
+The whole released text is one user message; the answer's first token and its 20 likeliest ones come back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import aiohttp
+
+from rbr_service.conversation import Conversation
+from rbr_service.graders import layout
+from rbr_service.graders.layout import Template
+from rbr_service.graders.prompt import Question, questions
+from rbr_service.rbr.policy import Policy
+
+_CODE = "text"  # stands where the released layout has a text's own code
+_SETTINGS = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
+
+
+class Chat:
+    """A policy's questions, to be asked of a server one by one."""
+
+    def __init__(self, url: str, model: str, policy: Policy) -> None:
+        """`model` as the server calls it."""
+        self._place, self._model = f"{url}/v1/chat/completions", model
+        self._layout = layout.load("released")
+        self._questions = questions(policy, self._layout)["completion"]
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Chat":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session
+        await self._session.close()
+
+    async def grade(self, talk: Sequence[Conversation]) -> None:
+        """Ask all questions about all conversations at once. Raises aiohttp.ClientError, KeyError."""
+        await asyncio.gather(*(self._ask(self._text(one, asked)) for one in talk for asked in self._questions))
+
+    async def _ask(self, text: str) -> None:
+        assert self._session
+        body = {"model": self._model, "messages": [{"role": "user", "content": text}], **_SETTINGS}
+        async with self._session.post(self._place, json=body, raise_for_status=True) as response:
+            answer = await response.json()
+        likeliest = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        assert len(likeliest) == _SETTINGS["top_logprobs"]
+
+    def _text(self, one: Conversation, asked: Question) -> str:
+        message, asking = Template(self._layout.message), self._layout.completion
+        said = [{"role": m.role, "code": _CODE, "content": m.content} for m in one.prompt]
+        values = {
+            "conversation": "".join(message.fill(values) for values in said),
+            "reply": one.completion, "reply_code": _CODE,
+            "question": asked.question, "definition": asked.definition,
+        }  # fmt: skip
+        return Template(asking.shared).fill(values) + Template(asking.each).fill(values)
