@@ -67,6 +67,9 @@ class Metrics:
         self.cached_verdicts = Counter(
             "rbr_cached_verdicts", "Verdicts found in the cache.", registry=registry
         )
+        self.cache_faults = Gauge(
+            "rbr_cache_faults", "Failed calls of the verdict cache since the start.", registry=registry
+        )
         self.graded_verdicts = Counter(
             "rbr_graded_verdicts", "Verdicts made by the grader's engine.", registry=registry
         )

@@ -40,7 +40,9 @@ class Chat:
 
     async def grade(self, talk: Sequence[Conversation]) -> None:
         """Ask all questions about all conversations at once. Raises aiohttp.ClientError, KeyError."""
-        await asyncio.gather(*(self._ask(self._text(one, asked)) for one in talk for asked in self._questions))
+        await asyncio.gather(
+            *(self._ask(self._text(one, asked)) for one in talk for asked in self._questions)
+        )
 
     async def _ask(self, text: str) -> None:
         assert self._session

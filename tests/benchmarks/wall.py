@@ -66,7 +66,9 @@ def measure() -> list[Figure]:
             rounds = asyncio.run(_over_http(server.ready().url, Encoder.load(str(model))))
         ratio = median(theirs.seconds / ours.seconds for ours, theirs in rounds)
         asyncio.run(_in_process(model))
-    return [Figure("wall_ratio_vs_chat", ratio, TIMES_SOONER, "chat calls' seconds over the grader's", least=True)]
+    return [
+        Figure("wall_ratio_vs_chat", ratio, TIMES_SOONER, "chat calls' seconds over the grader's", least=True)
+    ]
 
 
 async def _over_http(url: str, encoder: Encoder) -> list[tuple[Side, Side]]:

@@ -1,59 +1,26 @@
 """Both engines against the truth (Hugging Face, float64), and against what happens to engines."""
 
 import asyncio
-import math
 import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rbr_service.errors import GraderDeadError, GraderError, SettingsError
-from rbr_service.graders.engine import Answer, Engine, Prompts
+from rbr_service.errors import GraderDeadError, GraderError
+from rbr_service.graders.engine import Answer, Prompts
 from rbr_service.graders.openai_http import HTTPEngine
 from rbr_service.graders.vllm import VLLMEngine
 
-from . import models
+from .asking import ASKED, LABELS, QUESTIONS, answers, close_to, prompts
 from .conftest import CONTEXT, NAME, in_process, over_http
 from .servers import Server
-
-EXACT = 1e-5
-QUESTIONS = 23
-LABELS = models.labels()
-
-
-@dataclass(frozen=True)
-class Odds:
-    """P(yes), and the probability of yes and no together."""
-
-    yes: float
-    mass: float
-
-
-def odds(logprobs: Sequence[float]) -> Odds:
-    """All variants summed."""
-    values = [math.exp(value) for value in logprobs]
-    mass = math.fsum(values)
-    return Odds(math.fsum(values[: len(models.YES)]) / mass, mass)
-
-
-def ids(words: int, seed: int) -> tuple[int, ...]:
-    return tuple(models.tokenizer().encode(models.text(words, seed)).ids)
-
-
-def prompts(seed: int, shared: int = 300, endings: int = QUESTIONS) -> Prompts:
-    """A conversation and questions about it, as random words."""
-    return Prompts(ids(shared, seed), tuple(ids(5 + i % 20, 1000 * seed + i) for i in range(endings)))
-
-
-ASKED = [prompts(1, 40), prompts(2, 300), prompts(3, 900, 5), Prompts((), (ids(3, 4), ids(70, 5)))]
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +38,6 @@ def truth(language_model: Path) -> list[list[list[float]]]:
     return found
 
 
-async def answers(engine: Engine, asked: Prompts) -> list[Answer]:
-    """In the order of the endings."""
-    found = {index: answer async for index, answer in engine.answers(asked, LABELS)}
-    assert sorted(found) == list(range(len(asked.endings)))
-    return [found[i] for i in range(len(found))]
-
-
-def close_to(found: list[Answer], truth: list[list[float]]) -> None:
-    for answer, expected in zip(found, truth, strict=True):
-        mine, its = odds(answer.logprobs), odds(expected)
-        assert abs(mine.yes - its.yes) < EXACT
-        assert abs(mine.mass - its.mass) < EXACT
-
-
 @asynccontextmanager
 async def started(engine: HTTPEngine) -> AsyncIterator[HTTPEngine]:
     try:
@@ -98,40 +51,6 @@ def core(engine: VLLMEngine) -> int:
     """The process id of its core."""
     (process,) = engine._llm.engine_core.resources.engine_manager.processes
     return int(process.pid)
-
-
-def test_the_identity_is_known_before_the_start(language_model: Path) -> None:
-    engine = in_process(language_model)
-    assert engine.identity.model == str(language_model)
-    assert engine.identity.revision.startswith("sha256:")
-    assert engine.identity.precision == "float32"
-    assert engine.context == CONTEXT
-    stated = VLLMEngine(str(language_model), revision="v1", args={"max_model_len": 64})
-    assert stated.identity.revision == "v1"
-    assert stated.identity.precision == "bfloat16", "as vLLM resolves auto"
-    asyncio.run(stated.close())
-
-
-@pytest.mark.parametrize(
-    ("args", "problem"),
-    [
-        ({"max_modellen": 5}, "vllm_args: max_modellen: is no engine argument"),
-        ({"max_model_len": "many"}, "vllm_args: vLLM refuses them: .*max_model_len"),
-        ({"max_model_len": 10**9}, "vllm_args: vLLM refuses them"),
-        ({"dtype": "float32"}, "dtype: set grader_precision instead"),
-        ({"logprobs_mode": "raw_logits"}, "logprobs_mode: must be raw_logprobs"),
-    ],
-)
-def test_a_wrong_argument_is_named(language_model: Path, args: dict[str, object], problem: str) -> None:
-    with pytest.raises(SettingsError, match=problem):
-        VLLMEngine(str(language_model), args=args)
-
-
-def test_no_model_is_a_setting_to_mend(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="grader_model"):
-        VLLMEngine(str(tmp_path / "none"))
-    with pytest.raises(SettingsError, match="grader_model"):
-        VLLMEngine(str(tmp_path))
 
 
 def test_in_process_equals_the_reference(

@@ -112,6 +112,7 @@ class Reference:
         self.names, self._truth = tuple(policy.file.propositions), truth
         found = layout.load(name)
         self._writer = PromptWriter(Encoder.load(str(model)), found, questions(policy, found))
+        self.far_down = 0  # prompts with no form of yes or no among the top 20
         ids = models.labels()
         self._yes, self._no = ids[: len(models.YES)], ids[len(models.YES) :]
 
@@ -125,7 +126,7 @@ class Reference:
                 logits = self._truth(torch.tensor([prompts.shared + ending])).logits[0, -1]
             p = torch.softmax(logits, -1)
             yes, no = (math.fsum(p[list(ids)].tolist()) for ids in (self._yes, self._no))
-            assert not set(p.topk(20).indices.tolist()) & {*self._yes, *self._no}
+            self.far_down += not set(p.topk(20).indices.tolist()) & {*self._yes, *self._no}
             found[name] = (yes / (yes + no), yes + no)
         return found
 
@@ -151,6 +152,7 @@ def test_probabilities_over_http_are_hugging_faces(
         assert agrees(result, reference.p(reply)), reply[:50]
         total = result["base_reward"] + sum(result["contributions"].values())
         assert result["reward"] == pytest.approx(total, abs=1e-6)
+    assert reference.far_down
 
 
 def test_noise_and_forgeries_leave_the_rest_of_the_batch_alone(
@@ -172,16 +174,23 @@ def test_noise_and_forgeries_leave_the_rest_of_the_batch_alone(
     assert body["error"]["details"] == {"entry": 1}
 
 
-def engine_core(pid: int) -> int:
-    """The process id of a service's engine core."""
+def children(pid: int, name: str = "VLLM") -> list[Path]:
+    """The folders under /proc of a process's children of that name."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            name, status = (folder / "comm").read_text(), (folder / "status").read_text()
+            comm, status = (folder / "comm").read_text(), (folder / "status").read_text()
         except OSError:
             continue  # gone meanwhile
-        if "EngineCore" in name and f"\nPPid:\t{pid}\n" in status:
-            return int(folder.name)
-    raise AssertionError("no engine core")
+        if name in comm and f"\nPPid:\t{pid}\n" in status:
+            found.append(folder)
+    return found
+
+
+def engine_core(pid: int) -> int:
+    """The process id of a service's engine core."""
+    (folder,) = children(pid, "EngineCor")
+    return int(folder.name)
 
 
 def red(running: Service) -> bool:
@@ -206,11 +215,19 @@ def test_in_process_it_is_right_and_its_death_ends_the_service(
                 _kill_the_engine(running)
 
 
+def test_its_engine_ends_with_it_whatever_ends_it(language_model: Path, tmp_path: Path) -> None:
+    with service(SERVE, *options(tmp_path, *in_process(language_model)), patience=START) as running:
+        core = Path(f"/proc/{engine_core(running.pid)}")
+        (worker,) = children(int(core.name))
+        running.kill()  # -9
+        until(lambda: not core.exists() and not worker.exists())
+
+
 def _kill_the_engine(running: Service) -> None:
     core = engine_core(running.pid)
     asyncio.run(_in_flight(running, core))
     assert running.exit_code() == 1
-    assert "rbr: " in running.log.splitlines()[-1]
+    assert re.search(r"^rbr: .*engine", running.log, re.MULTILINE), running.log
 
 
 async def _in_flight(running: Service, core: int) -> None:

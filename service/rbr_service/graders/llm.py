@@ -65,6 +65,7 @@ class LLMGrader:
         asked = questions(policy, layout)
         self._writer = PromptWriter(encoder, layout, asked)
         self._engine, self._cache, self._metrics = engine, cache, metrics
+        metrics.cache_faults.set_function(lambda: cache.faults)
         self._deadline, self._min_label_mass = deadline, min_label_mass
         self._room = asyncio.Semaphore(concurrency)
         self._flight = Flight()

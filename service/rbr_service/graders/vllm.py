@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from rbr_service.errors import GraderDeadError, GraderError
-from rbr_service.graders import vllm_config
+from rbr_service.graders import vllm_config, vllm_plugin
 from rbr_service.graders.engine import Answer, ModelIdentity, Prompts
 
 LOOK = 1.0  # seconds between looks whether the engine is alive, while waiting for it
@@ -58,7 +58,9 @@ class VLLMEngine:
         """Load the model: seconds to minutes. Raises GraderError."""
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        vllm_plugin.own_the_engine()
         loop = asyncio.get_running_loop()
+        # The kernel takes the starting thread for the engine's parent: this one lives as long as the loop.
         self._starting = loop.run_in_executor(None, AsyncLLM.from_vllm_config, self._config)
         try:
             # Shielded: a thread cannot be cancelled, and `close` must know what it made.
