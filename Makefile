@@ -37,8 +37,9 @@ format: .venv/.dev  ## put the code in the project's format
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-bench: .venv/.dev  ## measure, print a table, write build/bench.json
-	.venv/bin/python -m tests.benchmarks
+bench: .venv/.dev .venv-vllm/.done  ## measure, print tables, write build/bench.json
+	.venv/bin/python -m tests.benchmarks service
+	.venv-vllm/bin/python -m tests.benchmarks engine
 
 lock: .venv/.dev  ## renew the pins in requirements/
 	.venv/bin/python -m pip install -q uv

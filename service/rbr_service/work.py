@@ -5,8 +5,7 @@ flight is joined, and work that everybody has left goes on for LINGER seconds be
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -46,40 +45,21 @@ class Work(Generic[T]):
         `gone` tells whether the caller still listens. Raises ClientGoneError, or what the work
         raised.
         """
-        with self.joined(key, begin) as task:
-            while not task.done():
-                await asyncio.wait({task}, timeout=self._look)
-                if not task.done() and await gone():
-                    raise ClientGoneError
-            return task.result()
-
-    @contextmanager
-    def joined(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, T]]) -> Iterator[asyncio.Task[T]]:
-        """The task of that work, begun only if no equal one is in flight; inside counts as waiting for it.
-
-        It is shared: wait for it with asyncio.wait, which does not cancel it as await would.
-        """
         job = self._jobs.get(key) or self._start(key, begin)
         job.waiters += 1
         if job.end:
             job.end.cancel()
             job.end = None
         try:
-            yield job.task
+            while not job.task.done():
+                await asyncio.wait({job.task}, timeout=self._look)
+                if not job.task.done() and await gone():
+                    raise ClientGoneError
+            return job.task.result()
         finally:
             job.waiters -= 1
             if not job.waiters and not job.task.done():
                 job.end = asyncio.get_running_loop().call_later(self._linger, self._stop, key, job)
-
-    async def close(self) -> None:
-        """End what is in flight."""
-        jobs = list(self._jobs.items())
-        for key, job in jobs:
-            if job.end:
-                job.end.cancel()
-            self._stop(key, job)
-        if jobs:
-            await asyncio.wait({job.task for _, job in jobs})
 
     def _start(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, T]]) -> _Job[T]:
         job = self._jobs[key] = _Job(asyncio.create_task(begin()))

@@ -1,24 +1,43 @@
-"""`python -m tests.benchmarks`: measure, print a table, merge the figures into build/bench.json."""
+"""`python -m tests.benchmarks [service|engine]`: measure, print a table, merge into build/bench.json.
 
+service: what needs nothing but this checkout. engine: what needs vLLM.
+"""
+
+import importlib
+import os
 from pathlib import Path
 
 import click
 
-from . import front_door, lexical
-from .figures import merge, table
+from .figures import Figure, merge, table
+
+PARTS = {"service": ("lexical", "front_door"), "engine": ("tokens", "wall")}
 
 
 @click.command(help=__doc__)
+@click.argument("part", type=click.Choice(list(PARTS)), default="service")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("build/bench.json")
 )
-def main(output: Path) -> None:
-    """Run every benchmark that needs nothing but this checkout."""
-    figures = []
-    for measure in (lexical.measure, front_door.measure):
-        figures.append(measure())
+def main(part: str, output: Path) -> None:
+    """Run the benchmarks of a part."""
+    if part == "engine":
+        _quiet_engine()
+    figures: list[Figure] = []
+    for name in PARTS[part]:
+        found = importlib.import_module(f"{__package__}.{name}").measure()
+        figures += found if isinstance(found, list) else [found]
         merge(output, figures)
     click.echo(table(figures))
 
 
-main()
+def _quiet_engine() -> None:
+    """Set what vLLM reads when it is imported."""
+    from tests.vllm.servers import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+
+if __name__ == "__main__":
+    main()

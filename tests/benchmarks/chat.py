@@ -40,9 +40,12 @@ class Chat:
 
     async def grade(self, talk: Sequence[Conversation]) -> None:
         """Ask all questions about all conversations at once. Raises aiohttp.ClientError, KeyError."""
-        await asyncio.gather(
-            *(self._ask(self._text(one, asked)) for one in talk for asked in self._questions)
-        )
+        texts = [self._text(one, asked) for one in talk for asked in self._questions]
+        await asyncio.gather(*map(self._ask, texts))
+
+    async def warm(self, one: Conversation) -> None:
+        """Ask one question, for what a server does only once."""
+        await self._ask(self._text(one, self._questions[0]))
 
     async def _ask(self, text: str) -> None:
         assert self._session

@@ -42,9 +42,8 @@ def table(figures: list[Figure]) -> str:
     """Figures, one a line, beside their targets."""
     lines = [f"{'figure':<40} {'measured':>10} {'target':>10}        of what"]
     for figure in figures:
-        target = (
-            f"{'>=' if figure.least else '<='} {figure.target:,.4g}" if math.isfinite(figure.target) else ""
-        )
+        sign = ">=" if figure.least else "<="
+        target = f"{sign} {figure.target:,.6g}" if math.isfinite(figure.target) else ""
         verdict = ("ok" if figure.met else "MISSED") if target else ""
         lines.append(f"{figure.key:<40} {figure.value:>10,.3f} {target:>10} {verdict:<6} {figure.meaning}")
     return "\n".join(lines)

@@ -1,14 +1,13 @@
 """Tokens that the engine computes for one completion, by layout, counted by the engine.
 
 Two counts that must agree: prompt tokens less the cached tokens that vLLM tells with each answer, and
-vLLM's own counter. The model is tiny, for counts do not depend on it. Counted once the book is in the
+vLLM's own counter. The model is small, for counts do not depend on it. Counted once the book is in the
 cache; completions come one after another, and then others all at once.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from os.path import commonprefix
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -16,13 +15,12 @@ from tempfile import TemporaryDirectory
 import click
 
 from rbr_service.conversation import Conversation
-from rbr_service.encoder import Encoder
 from rbr_service.graders.vllm import VLLMEngine
-from tests.vllm import models
 
-from . import counters, workload
+from . import counters, shapes, workload
 from .figures import Figure
 from .grading import Grading
+from .workload import Workload
 
 COMPLETIONS = workload.BLOCK  # one for each place of a block where a conversation can end
 UNCACHED = 4  # are enough where no place of a block matters
@@ -30,35 +28,38 @@ UNMEASURED = 2
 CONTEXT = 16384
 UNTIL_COUNTED = 0.3  # seconds: vLLM counts after it has answered
 MOST, TIMES_FEWER = 2100, 15
-KEYS = {"book": "book", "conversation-first": "conversation_first", "released": "released"}
+LAYOUTS = {"book": "book", "conversation_first": "conversation-first", "released": "released"}
+
+Counts = dict[str, float]
 
 
 def measure() -> list[Figure]:
     """Tokens per completion: with prefix caching for each layout, and for the released one without."""
-    with TemporaryDirectory() as folder:
-        model = models.language_model(Path(folder) / "language")
-        found = asyncio.run(_counted(model))
-    uncached = found["released_uncached"]
-    limits = dict.fromkeys(found, uncached) | {"book": min(MOST, uncached / TIMES_FEWER)}
-    limits["released_uncached"] = float("inf")
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        model = shapes.language_model(folder / "language", shapes.SMALL)
+        works = [workload.synthetic(folder / "synthetic"), workload.shipped(folder / "shipped")]
+        synthetic, shipped = asyncio.run(_counted(model, works))
+    click.echo(_shown(shipped, len(works[1].asked)))
+    uncached = synthetic["released_uncached"]
+    limits = {"book": min(MOST, uncached / TIMES_FEWER), "released_uncached": float("inf")}
     return [
-        Figure(f"tokens_per_completion.{key}", value, limits[key], "tokens the engine computes")
-        for key, value in found.items()
+        Figure(f"tokens_per_completion.{key}", value, limits.get(key, uncached), "tokens the engine computes")
+        for key, value in synthetic.items()
     ]
 
 
-async def _counted(model: Path) -> dict[str, float]:
-    encoder, policy = Encoder.load(str(model)), workload.policy()
-    found = {}
+async def _counted(model: Path, works: Sequence[Workload]) -> list[Counts]:
+    found: list[Counts] = []
     async with _engine(model, caching=True) as engine:
-        for name, key in KEYS.items():
-            grading = Grading(engine, encoder, policy, name)
-            found[key] = await _count(key, grading, COMPLETIONS)
-            if name == "book":
-                click.echo(_explained(grading, found[key]), err=True)
+        for work in works:
+            gradings = {key: Grading(engine, work, name) for key, name in LAYOUTS.items()}
+            found.append({key: await _count(key, one, work, COMPLETIONS) for key, one in gradings.items()})
+            click.echo(_explained(gradings["book"], work, found[-1]["book"]), err=True)
     async with _engine(model, caching=False) as engine:
-        grading = Grading(engine, encoder, policy, "released")
-        found["released_uncached"] = await _count("released_uncached", grading, UNCACHED)
+        for work, counts in zip(works, found, strict=True):
+            grading, key = Grading(engine, work, "released"), "released_uncached"
+            counts[key] = await _count(key, grading, work, UNCACHED)
     return found
 
 
@@ -73,12 +74,12 @@ async def _engine(model: Path, *, caching: bool) -> AsyncIterator[VLLMEngine]:
         await engine.close()
 
 
-async def _count(name: str, grading: Grading, completions: int) -> float:
-    """Tokens per completion, one after another; the same all at once is only told."""
-    await grading.grade(workload.conversations(UNMEASURED))
-    alone = await _spent(grading, [[one] for one in workload.conversations(completions, 100)])
-    crowded = await _spent(grading, [workload.conversations(completions, 200)])
-    click.echo(f"tokens: {name:<20} {alone:>9,.0f} one by one {crowded:>9,.0f} all at once", err=True)
+async def _count(key: str, grading: Grading, work: Workload, completions: int) -> float:
+    """Tokens per completion, one after another; those of others all at once are only told."""
+    await grading.grade(work.conversations(UNMEASURED))
+    alone = await _spent(grading, [[one] for one in work.conversations(completions, 100)])
+    crowded = await _spent(grading, [work.conversations(completions, 200)])
+    click.echo(f"tokens: {key:<20} {alone:>9,.0f} one by one {crowded:>9,.0f} all at once", err=True)
     return alone
 
 
@@ -93,14 +94,27 @@ async def _spent(grading: Grading, batches: Sequence[Sequence[Conversation]]) ->
     return told / sum(map(len, batches))
 
 
-def _explained(grading: Grading, computed: float) -> str:
+def _explained(grading: Grading, work: Workload, computed: float) -> str:
     """Where a book's tokens go. What all questions begin with may still fill a block that they share."""
-    written = [grading.prompts(one) for one in workload.conversations(COMPLETIONS, 100)]
-    common = len(commonprefix([list(ending) for ending in written[0].endings]))
+    written = [grading.prompts(one) for one in work.conversations(COMPLETIONS, 100)]
+    common = _common(written[0].endings)
     question = mean(len(ending) for one in written for ending in one.endings) - common
     rest = mean((len(one.shared) + common) % workload.BLOCK for one in written)
-    asked = len(grading.asked)
+    asked = len(work.asked)
     return (
-        f"tokens: book: {asked} x ({question:.1f} of a question and the template's end + {rest:.1f} of the block "
-        f"it begins in) + {computed - asked * (question + rest):.0f} of the conversation"
+        f"tokens: book: {asked} x ({rest:.1f} of the block in which a question begins + {question:.1f} of "
+        f"the question and the template's end) + {computed - asked * (question + rest):.0f} of the conversation"
     )
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """How many items all rows begin with alike."""
+    alike = [len(set(column)) == 1 for column in zip(*rows, strict=False)]
+    return alike.index(False)
+
+
+def _shown(counts: Counts, asked: int) -> str:
+    """The shipped policy's counts, as the README has them."""
+    rows = [f"| {key.replace('_', ' ')} | {value:,.0f} |" for key, value in counts.items()]
+    head = f"safety policy, {asked} questions of {workload.TYPE}, a conversation of 600 tokens:"
+    return "\n".join([head, "", "| layout | tokens per completion |", "|---|---|", *rows, ""])

@@ -1,6 +1,7 @@
 """What was asked of a reward model: asked once, joined in flight, kept, bounded, ended when nobody waits."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -19,7 +20,7 @@ class Model:
 
     def __init__(self, *, entries: int = 1000) -> None:
         self.batches: list[list[str]] = []
-        self.ended = 0
+        self.gone = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
         self.failure: BaseRewardError | None = None
@@ -31,14 +32,14 @@ class Model:
             await self.go.wait()
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self.ended += 1
+            self.gone.set()
             raise
         if self.failure:
             raise self.failure
         return [float(len(content)) for content in contents]
 
-    def values(self, *contents: str) -> asyncio.Task[list[float]]:
-        return asyncio.create_task(self.ledger.values(contents))
+    def values(self, *contents: str, deadline: float | None = None) -> asyncio.Task[list[float]]:
+        return asyncio.create_task(self.ledger.values(contents, deadline))
 
 
 def test_equal_contents_are_asked_once_and_answered_in_order() -> None:
@@ -80,24 +81,16 @@ def test_batches_are_bounded() -> None:
     run(scenario())
 
 
-def test_a_caller_that_asks_again_after_it_left_finds_the_answer() -> None:
+def test_a_caller_that_asks_again_after_its_deadline_finds_the_answer() -> None:
     async def scenario() -> None:
         model = Model()
         model.go.clear()
-        left = model.values("a")
-        await asyncio.sleep(0.01)
-        left.cancel()
-        await asyncio.sleep(LINGER / 4)
-        again = model.values("a")
-        await asyncio.sleep(2 * LINGER)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await model.values("a", deadline=time.monotonic())
         model.go.set()
-        assert await again == [1]
-        left = model.values("bb")
-        await asyncio.sleep(0)
-        left.cancel()
-        await asyncio.sleep(LINGER / 4)  # it ends while nobody waits
-        assert await model.values("bb") == [2]
-        assert model.batches == [["a"], ["bb"]]
+        assert await model.values("a") == [1]
+        assert model.batches == [["a"]]
 
     run(scenario())
 
@@ -106,13 +99,12 @@ def test_a_call_that_nobody_waits_for_ends_after_lingering() -> None:
     async def scenario() -> None:
         model = Model()
         model.go.clear()
-        left = model.values("a")
-        await asyncio.sleep(0.01)
-        left.cancel()
-        await asyncio.sleep(2 * LINGER)
-        assert (model.ended, model.ledger.busy) == (1, False)
+        with pytest.raises(TimeoutError):
+            await model.values("a", deadline=time.monotonic())
+        await model.gone.wait()
         model.go.set()
         assert await model.values("a") == [1]
+        assert not model.ledger.busy
 
     run(scenario())
 
@@ -141,8 +133,8 @@ def test_close_ends_what_is_in_flight() -> None:
         waiting = model.values("a")
         await asyncio.sleep(0.01)
         await model.ledger.close()
-        assert model.ended == 1
-        with pytest.raises(asyncio.CancelledError):
+        assert model.gone.is_set()
+        with pytest.raises(BaseRewardError, match="ended before it was done"):
             await waiting
 
     run(scenario())

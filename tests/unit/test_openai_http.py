@@ -30,7 +30,6 @@ class Fake:
                 {"index": 1, "logprobs": {"top_logprobs": [{"token_id:11": -1.5, "token_id:12": -9999.0}]}},
                 {"index": 0, "logprobs": {"top_logprobs": [{"token_id:12": -2, "token_id:11": 0.0}]}},
             ],
-            "usage": {"prompt_tokens_details": {"cached_tokens": 3}},
         }
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -225,23 +225,6 @@ def test_a_server_that_hangs_runs_into_the_deadline_and_a_retry_finds_the_answer
     run(scenario())
 
 
-def test_a_caller_that_was_cancelled_finds_the_answer_when_it_asks_again(encoder: Encoder) -> None:
-    async def scenario() -> None:
-        server = GetReward()
-        async with server.served() as url, started(upstream(url, encoder)) as reward:
-            server.hold = asyncio.Event()
-            left = asyncio.create_task(reward.rewards(asked(HELLO)))
-            await server.calls(2)
-            left.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await left
-            server.hold.set()
-            assert await reward.rewards(asked(HELLO)) == [logit(QUERY)]
-            assert (len(server.bodies), server.dropped) == (2, 0)
-
-    run(scenario())
-
-
 def test_equal_conversations_in_flight_are_asked_once(encoder: Encoder) -> None:
     async def scenario() -> None:
         server = GetReward()

@@ -216,8 +216,7 @@ def test_a_model_without_an_activation_is_taken(
 @pytest.fixture(scope="module")
 def serve_rm(reward_model: Path, folder: Path) -> Iterator[str]:
     """The URL of OpenRLHF's server over the reward model."""
-    if not SOURCE.is_dir():
-        pytest.skip(f"{SOURCE}: no OpenRLHF is unpacked here")
+    assert SOURCE.is_dir(), f"{SOURCE}: no OpenRLHF is unpacked here: make test-vllm does it"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [

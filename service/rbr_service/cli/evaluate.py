@@ -87,7 +87,7 @@ async def _measure(settings: Settings, policy: Policy, gold: Gold) -> dict[str, 
     return {
         **figures,
         "completions_per_second": len(p) / seconds,
-        "tokens_per_completion": computed / len(p),
+        "tokens_per_completion": computed / len(p) if computed else None,  # only an engine in process tells
         "label_mass_median": float(np.median(mass)),
         "label_mass_low": float((mass < settings.min_label_mass).mean()),
         **({"routing": routing} if routing else {}),

@@ -21,10 +21,10 @@ from typing import Any
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
 from rbr_service.errors import GraderError, GraderTimeoutError, RequestError, SettingsError
+from rbr_service.flight import Flight
 from rbr_service.graders.base import Grade, GradeRequest, Verdict
 from rbr_service.graders.cache import Key, VerdictCache
 from rbr_service.graders.engine import Answer, Engine, Prompts
-from rbr_service.graders.flight import Flight
 from rbr_service.graders.layout import Layout
 from rbr_service.graders.prompt import PromptWriter, Written, questions
 from rbr_service.metrics import Metrics
@@ -68,7 +68,7 @@ class LLMGrader:
         metrics.cache_faults.set_function(lambda: cache.faults)
         self._deadline, self._min_label_mass = deadline, min_label_mass
         self._room = asyncio.Semaphore(concurrency)
-        self._flight = Flight()
+        self._flight: Flight[Verdict] = Flight(GraderError)
         self._names = {subject: tuple(one.name for one in found) for subject, found in asked.items() if found}
         self._yes, self._no = _labels(encoder, self._writer.tail)
         self._labels = (*self._yes, *self._no)
@@ -131,8 +131,8 @@ class LLMGrader:
             return self._make(new, Prompts(prompts.shared, tuple(ending[key] for key in new)))
 
         try:
-            known |= await self._flight.verdicts(missing, make, end)
-        except GraderTimeoutError as error:
+            known |= await self._flight.results(missing, make, end)
+        except TimeoutError as error:
             raise GraderTimeoutError(
                 f"no answer within the deadline of {self._deadline:g} s; what was graded is kept for the "
                 f"next try. {self._engine.fault}".strip()

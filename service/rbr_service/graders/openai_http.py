@@ -73,8 +73,7 @@ class HTTPEngine:
     ) -> AsyncGenerator[tuple[int, Answer], None]:
         """(index of the ending, answer), all at once: the server answers when the last is known.
 
-        vLLM counts cached tokens for the last prompt of a call alone, so only that answer has `cached`.
-        Raises GraderError.
+        None has `cached`: vLLM tells that of the last prompt of a call only. Raises GraderError.
         """
         async with self._slots:
             # Built only with a slot in hand: a body may be megabytes.
@@ -142,8 +141,7 @@ def _answers(reply: Any, count: int, labels: Sequence[int]) -> list[Answer]:
     choices = {c.get("index"): c for c in _list(reply, "choices") if isinstance(c, dict)}
     if set(choices) != set(range(count)):
         raise GraderError(f"the grader's server answered with {len(choices)} choices for {count} prompts")
-    cached = _cached(reply)
-    return [Answer(_logprobs(choices[i], labels), cached if i == count - 1 else None) for i in range(count)]
+    return [Answer(_logprobs(choices[i], labels)) for i in range(count)]
 
 
 def _logprobs(choice: dict[str, Any], labels: Sequence[int]) -> tuple[float, ...]:
@@ -165,14 +163,6 @@ def _logprobs(choice: dict[str, Any], labels: Sequence[int]) -> tuple[float, ...
             )
         values.append(float(value))
     return tuple(values)
-
-
-def _cached(reply: Any) -> int | None:
-    """Cached tokens where the server tells them (--enable-prompt-tokens-details)."""
-    usage = reply.get("usage")
-    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return cached if isinstance(cached, int) else None
 
 
 def _list(reply: Any, name: str) -> list[Any]:

@@ -5,27 +5,20 @@
 A trainer that timed out asks for the same again: by then the answer is here, or on its way.
 """
 
-import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
-from rbr_service.work import LINGER, Work
+from rbr_service.errors import BaseRewardError
+from rbr_service.flight import Flight
+from rbr_service.together import together
+from rbr_service.work import LINGER
 
 BATCH = 64  # conversations in one call
 
 C = TypeVar("C")
-
-
-class _Batch(Generic[C]):
-    """Contents asked in one call, by key; two of the same contents are not equal."""
-
-    def __init__(self, contents: dict[bytes, C]) -> None:
-        self.contents = contents
 
 
 class Ledger(Generic[C]):
@@ -41,37 +34,35 @@ class Ledger(Generic[C]):
     ) -> None:
         """`ask` answers a batch, in order. `entries` answers are kept, about 200 bytes each.
 
-        A call whose last waiter has left goes on for `linger` seconds.
+        `linger`: seconds that a call goes on after the deadline of its last waiter.
         """
         self._name, self._ask, self._entries = name, ask, entries
-        self._work: Work[dict[bytes, float]] = Work(linger)
-        self._flying: dict[bytes, _Batch[C]] = {}
+        self._flight: Flight[float] = Flight(BaseRewardError, linger)
         self._known: OrderedDict[bytes, float] = OrderedDict()
 
     @property
     def busy(self) -> bool:
         """Whether anything is being asked."""
-        return bool(self._flying)
+        return self._flight.busy
 
-    async def values(self, contents: Sequence[C]) -> list[float]:
-        """One value per content, in order. Raises what `ask` raises."""
+    async def values(self, contents: Sequence[C], deadline: float | None = None) -> list[float]:
+        """One value per content, in order; `deadline` is an instant of time.monotonic().
+
+        Raises what `ask` raises, TimeoutError at the deadline.
+        """
         keys = [self._key(content) for content in contents]
         found = self._remembered(keys)
         missing = {key: content for key, content in zip(keys, contents, strict=True) if key not in found}
-        with ExitStack() as waiting:
-            tasks = [
-                waiting.enter_context(self._work.joined(batch, partial(self._answer, batch)))
-                for batch in self._batches(missing)
-            ]
-            if tasks:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in tasks:
-                found |= task.result() if task.done() else {}  # not done: another one's failure is raised
+
+        def make(new: Sequence[bytes]) -> Coroutine[Any, Any, dict[bytes, float]]:
+            return self._made([(key, missing[key]) for key in new])
+
+        found |= await self._flight.results(list(missing), make, deadline)
         return [found[key] for key in keys]
 
     async def close(self) -> None:
         """End what is in flight."""
-        await self._work.close()
+        await self._flight.close()
 
     def _key(self, content: C) -> bytes:
         return hashlib.sha256(json.dumps([self._name, content]).encode()).digest()
@@ -82,25 +73,14 @@ class Ledger(Generic[C]):
             self._known.move_to_end(key)
         return found
 
-    def _batches(self, missing: Mapping[bytes, C]) -> list[_Batch[C]]:
-        """Those in flight that hold some of `missing`, and new ones with the rest."""
-        flying = {id(batch): batch for key in missing if (batch := self._flying.get(key))}
-        batches = list(flying.values())
-        rest = [(key, content) for key, content in missing.items() if key not in self._flying]
-        for start in range(0, len(rest), BATCH):
-            batch = _Batch(dict(rest[start : start + BATCH]))
-            self._flying |= dict.fromkeys(batch.contents, batch)
-            batches.append(batch)
-        return batches
+    async def _made(self, asked: Sequence[tuple[bytes, C]]) -> dict[bytes, float]:
+        starts = range(0, len(asked), BATCH)
+        batches = await together(self._answered(asked[start : start + BATCH]) for start in starts)
+        return {key: value for batch in batches for key, value in batch.items()}
 
-    async def _answer(self, batch: _Batch[C]) -> dict[bytes, float]:
-        try:
-            values = await self._ask(list(batch.contents.values()))
-            answers = dict(zip(batch.contents, values, strict=True))
-        finally:
-            for key in batch.contents:
-                if self._flying.get(key) is batch:
-                    del self._flying[key]
+    async def _answered(self, asked: Sequence[tuple[bytes, C]]) -> dict[bytes, float]:
+        values = await self._ask([content for _, content in asked])
+        answers = dict(zip((key for key, _ in asked), values, strict=True))
         self._keep(answers)
         return answers
 

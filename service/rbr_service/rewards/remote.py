@@ -8,6 +8,7 @@ start-up to be the model that was declared.
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -77,12 +78,12 @@ class Remote(ABC, Generic[C]):
 
     async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
         """One finite reward per request, in order, or why that one has none. Raises BaseRewardError."""
+        end = None if self._deadline is None else time.monotonic() + self._deadline
+        contents = await asyncio.to_thread(lambda: [self._content(one) for one in requests])
+        sound = [one for one in contents if not isinstance(one, RequestError)]
         try:
-            async with asyncio.timeout(self._deadline):
-                contents = await asyncio.to_thread(lambda: [self._content(one) for one in requests])
-                sound = [one for one in contents if not isinstance(one, RequestError)]
-                values = iter(await self._ledger.values(sound))
-                return [one if isinstance(one, RequestError) else next(values) for one in contents]
+            values = iter(await self._ledger.values(sound, end))
+            return [one if isinstance(one, RequestError) else next(values) for one in contents]
         except TimeoutError as error:
             fault = f": {self.calls.fault}" if self.calls.fault else ""
             raise BaseRewardError(f"{self.source}: no answer within {self._deadline:g} s{fault}") from error
