@@ -82,7 +82,7 @@ def fake() -> Fake:
 
 
 def test_answers_are_told_apart_by_index(fake: Fake) -> None:
-    assert fake.run() == [{0: Answer((0.0, -2.0)), 1: Answer((-1.5, -9999.0), 3)}, 100]
+    assert fake.run() == [{0: Answer((0.0, -2.0)), 1: Answer((-1.5, -9999.0))}, 100]
 
 
 def test_all_prompts_go_in_one_call_as_token_ids(fake: Fake) -> None:

@@ -86,7 +86,7 @@ def engine(language_model: Path, loop: asyncio.Runner) -> Iterator[VLLMEngine]:
 @pytest.fixture(scope="session")
 def server(language_model: Path, folder: Path) -> Iterator[Server]:
     """The language model on a server, under NAME."""
-    options = ("--served-model-name", NAME, "--max-model-len", str(CONTEXT), "--enable-prompt-tokens-details")
+    options = ("--served-model-name", NAME, "--max-model-len", str(CONTEXT))
     with Server(language_model, folder / "server.log", *options) as running:
         yield running.ready()
 
