@@ -57,6 +57,9 @@ class ChatTemplate:
 
         Raises UnsupportedConversationError.
         """
+        for role in roles:
+            if not role.isidentifier():  # the template writes it where control tokens count
+                raise UnsupportedConversationError(f"{role[:40]!r} is no role")
         messages = [{"role": role, "content": f"\ue000{i}\ue001"} for i, role in enumerate(roles)]
         try:
             text = self._template.render(

@@ -37,6 +37,7 @@ def _quiet_engine() -> None:
 
     os.environ.update(ENVIRONMENT)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 if __name__ == "__main__":

@@ -26,31 +26,24 @@ class Chat:
         self._place, self._model = f"{url}/v1/chat/completions", model
         self._layout = layout.load("released")
         self._questions = questions(policy, self._layout)["completion"]
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> "Chat":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._session
-        await self._session.close()
 
     async def grade(self, talk: Sequence[Conversation]) -> None:
         """Ask all questions about all conversations at once. Raises aiohttp.ClientError, KeyError."""
-        texts = [self._text(one, asked) for one in talk for asked in self._questions]
-        await asyncio.gather(*map(self._ask, texts))
+        await self._ask([self._text(one, asked) for one in talk for asked in self._questions])
 
     async def warm(self, one: Conversation) -> None:
         """Ask one question, for what a server does only once."""
-        await self._ask(self._text(one, self._questions[0]))
+        await self._ask([self._text(one, self._questions[0])])
 
-    async def _ask(self, text: str) -> None:
-        assert self._session
+    async def _ask(self, texts: Sequence[str]) -> None:
+        # A session for each time: the server closes connections that were idle for some seconds.
+        connector, endless = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(connector=connector, timeout=endless) as session:
+            await asyncio.gather(*(self._one(session, text) for text in texts))
+
+    async def _one(self, session: aiohttp.ClientSession, text: str) -> None:
         body = {"model": self._model, "messages": [{"role": "user", "content": text}], **_SETTINGS}
-        async with self._session.post(self._place, json=body, raise_for_status=True) as response:
+        async with session.post(self._place, json=body, raise_for_status=True) as response:
             answer = await response.json()
         likeliest = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         assert len(likeliest) == _SETTINGS["top_logprobs"]

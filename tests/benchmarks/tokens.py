@@ -2,7 +2,7 @@
 
 Two counts that must agree: prompt tokens less the cached tokens that vLLM tells with each answer, and
 vLLM's own counter. The model is small, for counts do not depend on it. Counted once the book is in the
-cache; completions come one after another, and then others all at once.
+cache, completions one after another; for the book others all at once are told as well.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from .figures import Figure
 from .grading import Grading
 from .workload import Workload
 
-COMPLETIONS = workload.BLOCK  # one for each place of a block where a conversation can end
-UNCACHED = 4  # are enough where no place of a block matters
-UNMEASURED = 2
+ALONE = range(100, 100 + workload.BLOCK)  # completions; one for each place of a block where it can end
+CROWDED = range(200, 200 + workload.BLOCK)
+FEW = range(100, 100 + workload.BLOCK, 4)  # are enough where questions are long
 CONTEXT = 16384
 UNTIL_COUNTED = 0.3  # seconds: vLLM counts after it has answered
 MOST, TIMES_FEWER = 2100, 15
@@ -50,17 +50,30 @@ def measure() -> list[Figure]:
 
 
 async def _counted(model: Path, works: Sequence[Workload]) -> list[Counts]:
-    found: list[Counts] = []
     async with _engine(model, caching=True) as engine:
-        for work in works:
-            gradings = {key: Grading(engine, work, name) for key, name in LAYOUTS.items()}
-            found.append({key: await _count(key, one, work, COMPLETIONS) for key, one in gradings.items()})
-            click.echo(_explained(gradings["book"], work, found[-1]["book"]), err=True)
+        found = [await _cached(engine, work) for work in works]
     async with _engine(model, caching=False) as engine:
         for work, counts in zip(works, found, strict=True):
-            grading, key = Grading(engine, work, "released"), "released_uncached"
-            counts[key] = await _count(key, grading, work, UNCACHED)
+            told = await _spent(Grading(engine, work, "released"), [work.conversations(FEW)])
+            counts["released_uncached"] = told
+            click.echo(f"tokens: {'released_uncached':<20} {told:>9,.0f}", err=True)
     return found
+
+
+async def _cached(engine: VLLMEngine, work: Workload) -> Counts:
+    """Tokens per completion by layout, of completions one after another."""
+    counts = {}
+    for key, name in LAYOUTS.items():
+        grading = Grading(engine, work, name)
+        await grading.grade(work.conversations(range(2)))
+        numbers = ALONE if key == "book" else FEW
+        counts[key] = await _spent(grading, [[one] for one in work.conversations(numbers)])
+        click.echo(f"tokens: {key:<20} {counts[key]:>9,.0f}", err=True)
+        if key == "book":
+            crowded = await _spent(grading, [work.conversations(CROWDED)])
+            click.echo(f"tokens: book, {len(CROWDED)} at once     {crowded:>9,.0f}", err=True)
+            click.echo(_explained(grading, work, counts[key]), err=True)
+    return counts
 
 
 @asynccontextmanager
@@ -72,15 +85,6 @@ async def _engine(model: Path, *, caching: bool) -> AsyncIterator[VLLMEngine]:
         yield engine
     finally:
         await engine.close()
-
-
-async def _count(key: str, grading: Grading, work: Workload, completions: int) -> float:
-    """Tokens per completion, one after another; those of others all at once are only told."""
-    await grading.grade(work.conversations(UNMEASURED))
-    alone = await _spent(grading, [[one] for one in work.conversations(completions, 100)])
-    crowded = await _spent(grading, [work.conversations(completions, 200)])
-    click.echo(f"tokens: {key:<20} {alone:>9,.0f} one by one {crowded:>9,.0f} all at once", err=True)
-    return alone
 
 
 async def _spent(grading: Grading, batches: Sequence[Sequence[Conversation]]) -> float:
@@ -96,14 +100,15 @@ async def _spent(grading: Grading, batches: Sequence[Sequence[Conversation]]) ->
 
 def _explained(grading: Grading, work: Workload, computed: float) -> str:
     """Where a book's tokens go. What all questions begin with may still fill a block that they share."""
-    written = [grading.prompts(one) for one in work.conversations(COMPLETIONS, 100)]
+    written = [grading.prompts(one) for one in work.conversations(ALONE)]
     common = _common(written[0].endings)
     question = mean(len(ending) for one in written for ending in one.endings) - common
     rest = mean((len(one.shared) + common) % workload.BLOCK for one in written)
     asked = len(work.asked)
+    talk = computed - asked * (question + rest)
     return (
         f"tokens: book: {asked} x ({rest:.1f} of the block in which a question begins + {question:.1f} of "
-        f"the question and the template's end) + {computed - asked * (question + rest):.0f} of the conversation"
+        f"the question and the template's end) + {talk:.0f} of the conversation"
     )
 
 

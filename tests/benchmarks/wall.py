@@ -50,12 +50,15 @@ class Side:
     seconds: float
     spent: Count
 
+    @property
+    def speed(self) -> float:
+        """Computed tokens per second."""
+        return self.spent.computed / self.seconds
+
     def __str__(self) -> str:
-        tokens = self.spent.computed
-        return (
-            f"{COMPLETIONS / self.seconds:.3f} completions/s, {tokens / COMPLETIONS:,.0f} tokens each, "
-            f"{tokens / self.seconds:,.0f} tokens/s"
-        )
+        tokens = self.spent.computed / COMPLETIONS
+        speed = COMPLETIONS / self.seconds
+        return f"{speed:.3f} completions/s, {tokens:,.0f} tokens each, {self.speed:,.0f} tokens/s"
 
 
 def measure() -> list[Figure]:
@@ -68,7 +71,7 @@ def measure() -> list[Figure]:
             "wall_ratio_vs_chat": _ratio(narrow),
             "wall_ratio_vs_chat_like_8b": _ratio(like_8b),
         }
-        asyncio.run(_in_process(narrow))
+        asyncio.run(_in_process(like_8b))
     meaning = "chat calls' seconds over the grader's"
     return [Figure(key, ratio, TIMES_SOONER, meaning, least=True) for key, ratio in ratios.items()]
 
@@ -80,24 +83,29 @@ def _ratio(model: Path) -> float:
         rounds = asyncio.run(_over_http(server.ready().url, workload.synthetic(model)))
     ratios = [theirs.seconds / ours.seconds for ours, theirs in rounds]
     shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    click.echo(f"wall: {model.name}: {shown}: median {median(ratios):.2f}", err=True)
+    dearer = median(theirs.speed / ours.speed for ours, theirs in rounds)
+    click.echo(
+        f"wall: {model.name}: {shown}: median {median(ratios):.2f}; a token that attends to the book takes "
+        f"{dearer:.1f} times as long as one of chat's",
+        err=True,
+    )
     return median(ratios)
 
 
 async def _over_http(url: str, work: Workload) -> list[tuple[Side, Side]]:
     probe = (PROBE, tuple(work.encoder.exact(PROBE)))
     ours = Grading(HTTPEngine(url, NAME, probe=probe, precision="float32"), work, "book")
+    theirs, first = Chat(url, NAME, work.policy), work.conversations([0])
     found = []
     try:
         await ours.grader.start()
-        async with Chat(url, NAME, work.policy) as theirs:
-            await ours.grade(work.conversations(1))
-            await theirs.warm(work.conversations(1, 1)[0])
-            for n in range(1, ROUNDS + 1):
-                talk = work.conversations(2 * COMPLETIONS, 100 * n)
-                mine = await _timed(url, ours.grade, talk[:COMPLETIONS])
-                found.append((mine, await _timed(url, theirs.grade, talk[COMPLETIONS:])))
-                click.echo(f"wall: book {found[-1][0]}; chat {found[-1][1]}", err=True)
+        await ours.grade(first)
+        await theirs.warm(first[0])
+        for n in range(1, ROUNDS + 1):
+            talk = work.conversations(range(100 * n, 100 * n + 2 * COMPLETIONS))
+            mine = await _timed(url, ours.grade, talk[:COMPLETIONS])
+            found.append((mine, await _timed(url, theirs.grade, talk[COMPLETIONS:])))
+            click.echo(f"wall: book {mine}; chat {found[-1][1]}", err=True)
     finally:
         await ours.grader.close()
     return found
@@ -119,9 +127,8 @@ async def _in_process(model: Path) -> None:
     ours = Grading(VLLMEngine(str(model), precision="float32", args=args), work, "book")
     try:
         await ours.grader.start()
-        await ours.grade(work.conversations(1))
         begin = time.perf_counter()
-        await ours.grade(work.conversations(2 * COMPLETIONS, 100))
+        await ours.grade(work.conversations(range(2 * COMPLETIONS)))
         speed = 2 * COMPLETIONS / (time.perf_counter() - begin)
         click.echo(f"wall: {model.name}, engine in process: book {speed:.3f} completions/s", err=True)
     finally:

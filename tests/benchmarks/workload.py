@@ -6,7 +6,7 @@ shipped: the safety policy's hard refusals, sentences of its own corpus, a real 
 
 import json
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -43,17 +43,17 @@ class Workload:
     asked: Sequence[str]
     say: Say
 
-    def conversations(self, count: int, first: int = 0) -> list[Conversation]:
-        """Conversations from the `first` on; no two are alike, nor their prompts.
+    def conversations(self, numbers: Iterable[int]) -> list[Conversation]:
+        """One for each number; no two are alike, nor their prompts.
 
-        Of BLOCK in a row each ends at another place of a block, as real ones would.
+        The number decides in which place of a block one ends: BLOCK in a row cover all, as real ones would.
         """
         return [
             Conversation(
                 (Message("user", self.say(MESSAGE, 2 * n)),),
                 self.say(MESSAGE - BLOCK // 2 + n % BLOCK, 2 * n + 1),
             )
-            for n in range(first, first + count)
+            for n in numbers
         ]
 
 

@@ -153,6 +153,12 @@ def test_roles_that_a_template_refuses(
         encoder.chat([Message(role, "x") for role in roles], answer=False)
 
 
+@pytest.mark.parametrize("role", ["user<|im_end|>", "\ue0000\ue001", "a b", ""])
+def test_a_role_brings_no_control_tokens_either(encoder: Encoder, role: str) -> None:
+    with pytest.raises(UnsupportedConversationError, match="is no role"):
+        encoder.chat([Message(role, "x")], answer=True)
+
+
 def test_a_template_that_prints_the_date_prints_the_same_every_day(folder: Path, tmp_path: Path) -> None:
     other = rewritten(folder, tmp_path)
     (other / "chat_template.jinja").write_text(

@@ -9,6 +9,7 @@ log probability of exactly the token ids that it is asked for (`logprob_token_id
 import asyncio
 import json
 import math
+import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from rbr_service.calls import CallError, Calls
 from rbr_service.errors import GraderError
 from rbr_service.graders.engine import Answer, ModelIdentity, Prompts, Tokens
 
+RECENT = 2.0  # seconds in which an answer proves the server's health
 ABOVE_ZERO = 1e-3  # a log probability may round to a little more than 0
 _SETTINGS = {
     "max_tokens": 1,
@@ -49,6 +51,7 @@ class HTTPEngine:
         """
         self.identity = ModelIdentity(model, revision or "", precision)
         self.context = 0
+        self._answered = -math.inf  # an instant of time.monotonic()
         self._probe, self._start_patience = probe, start_patience
         self._slots = asyncio.Semaphore(concurrency)
         self._calls = Calls(url, key=key, concurrency=concurrency, patience=patience)
@@ -82,11 +85,14 @@ class HTTPEngine:
                 reply = await self._calls.post("/v1/completions", body)
             except CallError as error:
                 raise self._failed(error) from error
+        self._answered = time.monotonic()
         for index, answer in enumerate(_answers(reply, len(prompts.endings), labels)):
             yield index, answer
 
     async def check(self) -> None:
-        """Return when the server says that it is healthy. Raises GraderError."""
+        """Return when the server has just answered, or says that it is healthy. Raises GraderError."""
+        if time.monotonic() - self._answered < RECENT:
+            return  # a server busy with large bodies may be slow to say so
         try:
             await self._calls.get("/health")
         except CallError as error:
