@@ -5,8 +5,8 @@
       theirs: chat.py, layout released                one request per question
 
 In every round each grades completions that nobody has seen, all at once. What else the machine does
-meets both alike. Two models of 50 million parameters: in the narrow one attention to a book is most of
-the work, in the other it has the share that it has in a model of 8 billion.
+meets both alike. Two models of 50 million parameters: one in which attention has the share of the work
+that it has in a model of 8 billion, and a narrow one in which attention to the book is most of it.
 """
 
 import asyncio
@@ -68,8 +68,8 @@ def measure() -> list[Figure]:
         narrow = models.language_model(folder / "narrow", models.BENCH)
         like_8b = shapes.language_model(folder / "like_8b", shapes.LIKE_8B)
         ratios = {
-            "wall_ratio_vs_chat": _ratio(narrow),
-            "wall_ratio_vs_chat_like_8b": _ratio(like_8b),
+            "wall_ratio_vs_chat": _ratio(like_8b),
+            "wall_ratio_vs_chat_narrow": _ratio(narrow),
         }
         asyncio.run(_in_process(like_8b))
     meaning = "chat calls' seconds over the grader's"
