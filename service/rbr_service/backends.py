@@ -26,8 +26,13 @@ from rbr_service.rewards.base import BaseReward, GivenBaseReward, NoBaseReward
 from rbr_service.rewards.classify import ClassifyReward
 from rbr_service.rewards.upstream import UpstreamReward
 from rbr_service.settings import Settings
+from rbr_service.work import LINGER
 
-# Encoded here and by the server: what differs between tokenizers differs in one of these.
+OUTLIVES = 2 * LINGER  # seconds: a try goes on after those who wait for it have left
+
+# Encoded here and by the server: what differs between tokenizers differs in one of these. Some of them
+# put a space before the first word of a text, so what is compared begins with the second line.
+FIRST_LINE = "First line.\n"
 PROBE = "Yes, naïve café №5:\n\n\t1234567890  [two spaces] \u4f60\u597d \U0001f512 don't\r\n<|im_end|>"
 
 
@@ -50,7 +55,7 @@ def make_grader(settings: Settings, policy: Policy, path: Path, metrics: Metrics
         policy, encoder, layout.load(settings.layout), engine, cache, metrics,
         concurrency=settings.grader_concurrency,
         deadline=settings.grader_deadline if serving else None,
-        min_label_mass=settings.min_label_mass,
+        min_label_mass=settings.min_label_mass, context=settings.grader_context,
     )  # fmt: skip
 
 
@@ -65,7 +70,7 @@ def make_base_reward(settings: Settings, *, serving: bool) -> BaseReward:
     return kind(
         url=url, model=model, encoder=Encoder.load(settings.base_reward_tokenizer or model),
         key=_secret(settings.base_reward_key), concurrency=settings.grader_concurrency,
-        patience=settings.grader_deadline, start_patience=settings.grader_start,
+        patience=settings.grader_deadline + OUTLIVES, start_patience=settings.grader_start,
         deadline=settings.grader_deadline if serving else None,
     )  # fmt: skip
 
@@ -103,11 +108,17 @@ def _in_process(settings: Settings) -> Engine:
 def _over_http(settings: Settings, encoder: Encoder) -> Engine:
     return HTTPEngine(
         url=str(settings.grader_url), model=str(settings.grader_model),
-        probe=(PROBE, tuple(encoder.exact(PROBE))), revision=settings.grader_revision,
+        probe=_probe(encoder), revision=settings.grader_revision,
         precision=settings.grader_precision, key=_secret(settings.grader_key),
-        concurrency=settings.grader_concurrency, patience=settings.grader_deadline,
+        concurrency=settings.grader_concurrency, patience=settings.grader_deadline + OUTLIVES,
         start_patience=settings.grader_start,
     )  # fmt: skip
+
+
+def _probe(encoder: Encoder) -> tuple[str, tuple[int, ...]]:
+    """A text, and the ids that its encoding ends in."""
+    compared = len(encoder.exact(PROBE))
+    return FIRST_LINE + PROBE, tuple(encoder.exact(FIRST_LINE + PROBE)[-compared:])
 
 
 def _secret(secret: SecretStr | None) -> str | None:

@@ -21,6 +21,7 @@ from rbr_service.settings import Settings
 ALWAYS = ("grader", "base_reward")
 FITTED_TO = (
     "grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
+    "grader_context",
     "layout", "min_label_mass", "vllm_args", "base_reward", "base_reward_url", "base_reward_model",
     "base_reward_tokenizer",
 )  # fmt: skip
@@ -69,9 +70,12 @@ def fit_command(settings: Settings, data: str = "", output: str = "") -> str:
 
 def _remedy(settings: Settings, file: Path) -> str:
     """How to come by weights; those for given base rewards need data that brings them."""
-    if settings.base_reward != "given":
+    if settings.base_reward == "none" and not file.is_file():
         return fit_command(settings, output=str(file))
-    data, output = "ranked-with-base-rewards.jsonl", "weights.json"
+    output = "weights.json"
+    if settings.base_reward != "given":
+        return f"{fit_command(settings, output=output)}, then start with --weights {output}"
+    data = "ranked-with-base-rewards.jsonl"
     return (
         f"{fit_command(settings, data, output)}, each of the data's completions with its base_reward; then "
         f"start with --weights {output}"
@@ -96,4 +100,5 @@ def make_scorer(
         accept_mismatch=settings.accept_mismatch, remedy=remedy,
     )  # fmt: skip
     low_mass = LowMass(settings.on_low_mass, settings.min_label_mass)
-    return Scorer(policy, model, grader, base, metrics, low_mass)
+    deadline = settings.grader_deadline if serving else None
+    return Scorer(policy, model, grader, base, metrics, low_mass, deadline)

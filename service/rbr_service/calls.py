@@ -5,6 +5,9 @@
 A fault is transient when the same call may succeed later: the connection broke, or the server said
 429, 502, 503 or 504, or 500 a few times. Between tries it waits longer and longer, with jitter, so
 that a thousand callers do not come back at once (exponential backoff with full jitter).
+
+Servers quote what they refuse, and that is what is being graded. So the log and `fault` hold nothing of
+what a server said, an error only a little of it, without what it calls its input.
 """
 
 import asyncio
@@ -27,17 +30,22 @@ CONNECT = 5.0  # seconds for a connection to open
 LOOK, SAY = 1.0, 10.0  # seconds between looks for a server that is starting, and between lines about it
 SHOWN = 300  # characters of a server's answer in an error message
 
-# Servers quote what they refuse, and that is what is being graded: it must not reach a log.
 _QUOTED = re.compile(r"['\"]?\binput(?:_value)?\\?['\"]?\s*[:=].*|\d+(?:[,\s]+\d+){3,}", re.DOTALL)
 
 _log = logging.getLogger("rbr.calls")
 
 
 class CallError(RBRError):
-    """A call failed for good; callers translate it. `status` is the server's, or 0 without one."""
+    """A call failed for good; callers translate it. `status` is the server's, or 0 without one.
 
-    def __init__(self, message: str, status: int = 0, *, transient: bool | None = None) -> None:
+    `brief` is the message without what the server said, fit for a log.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, *, brief: str = "", transient: bool | None = None
+    ) -> None:
         super().__init__(message)
+        self.brief = brief or message
         self.status = status
         self.transient = status in TRANSIENT if transient is None else transient
 
@@ -56,7 +64,7 @@ class Calls:
                 f"the key for {url} holds characters that no HTTP header can: look for a newline"
             )
         self.url = url
-        self.fault = ""  # the last transient fault that no success has followed
+        self.fault = ""  # the last fault of the server, in brief, that no success has followed
         self.retries = 0
         self._key = key
         self._slots = asyncio.Semaphore(concurrency)
@@ -97,11 +105,12 @@ class Calls:
                 if error.status not in TRANSIENT:
                     raise
                 if now - begin >= patience:
-                    message = f"not there after {now - begin:.0f} s: {error.message}"
-                    raise CallError(message, error.status) from error
+                    since = f"not there after {now - begin:.0f} s: "
+                    brief = since + error.brief
+                    raise CallError(since + error.message, error.status, brief=brief) from error
                 if now - said >= SAY:
                     said = now
-                    _log.warning("waiting since %.0f s: %s", now - begin, error.message)
+                    _log.warning("waiting since %.0f s: %s", now - begin, error.brief)
             await asyncio.sleep(LOOK)
 
     async def post(self, path: str, body: bytes) -> Any:
@@ -115,21 +124,23 @@ class Calls:
                     begin = time.monotonic() if begin is None else begin
                     errors += error.status == 500
                     patient = time.monotonic() - begin < self._patience and errors <= SERVER_ERRORS
-                    if not (error.transient and patient):
+                    again = error.transient and patient
+                    if error.status in TRANSIENT:
+                        self._note(error.brief, again=again)
+                    if not again:
                         raise
-                    self._note(error.message)
                 else:
                     self._note("")
                     return answer
                 await asyncio.sleep(random.uniform(0, wait))
                 wait = min(2 * wait, LONGEST_WAIT)
 
-    def _note(self, fault: str) -> None:
+    def _note(self, fault: str, *, again: bool = False) -> None:
         """Keep the state of the server; one line in the log when it changes."""
+        self.retries += again
         if fault:
-            self.retries += 1
             if not self.fault:
-                _log.warning("%s; trying again", fault)
+                _log.warning("%s; %s", fault, "trying again" if again else "given up")
         elif self.fault:
             _log.info("%s answers again", self.url)
         self.fault = fault
@@ -153,9 +164,13 @@ class Calls:
             # It has had all the patience there is.
             raise CallError(f"{place}: no answer within {seconds:g} s", transient=False) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f"{place}: {str(error) or type(error).__name__}") from error
+            name = type(error).__name__
+            # The system's own words say why; aiohttp's may quote an answer that is no HTTP.
+            brief = f"{place}: {(str(error) if isinstance(error, OSError) else '') or name}"
+            raise CallError(f"{place}: {str(error) or name}", brief=brief) from error
         if response.status != 200:
-            raise CallError(f"{place} answered {response.status}: {self._shown(content)}", response.status)
+            brief = f"{place} answered {response.status}"
+            raise CallError(f"{brief}: {self._shown(content)}", response.status, brief=brief)
         return self._parsed(place, content)
 
     def _shown(self, content: bytes) -> str:

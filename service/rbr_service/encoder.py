@@ -28,7 +28,7 @@ class Encoder:
         """`tokenizer` is a parsed tokenizer.json. Raises SettingsError. Build with `load`."""
         self.digest = digest
         self._chat = chat
-        control = [token for token in tokenizer.get("added_tokens") or [] if token["content"].strip()]
+        control = [token for token in tokenizer.get("added_tokens") or [] if not _blank(token)]
         self.control = frozenset(token["id"] for token in control)
         self._exact = Tokenizer.from_str(json.dumps(_inner(tokenizer)))
         self._plain = _without_control(_inner(tokenizer))
@@ -48,11 +48,11 @@ class Encoder:
 
     def plain(self, text: str) -> list[int]:
         """Token ids of a content: none of them is a control token."""
-        return list(self._plain.encode(text, add_special_tokens=False).ids)
+        return _ids(self._plain, text)
 
     def exact(self, text: str) -> list[int]:
         """Token ids of trusted text, control tokens recognised."""
-        return list(self._exact.encode(text, add_special_tokens=False).ids)
+        return _ids(self._exact, text)
 
     def chat(self, messages: Sequence[Message], *, answer: bool) -> list[int]:
         """Token ids of messages in the model's template; `answer` opens an assistant turn.
@@ -88,6 +88,11 @@ class Encoder:
                 )
 
 
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """`encode` would hold the interpreter's lock, and a long text all of its threads, for a second."""
+    return list(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
 def _inner(tokenizer: dict[str, Any]) -> dict[str, Any]:
     """A tokenizer for text in the middle: none of the prefix that some add to the first word."""
     inner = deepcopy(tokenizer) | {"truncation": None, "padding": None}
@@ -104,12 +109,17 @@ def _inner(tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 def _without_control(tokenizer: dict[str, Any]) -> Tokenizer:
     """The tokenizer without its added tokens, but for runs of white space: these control nothing."""
-    blank = [token for token in tokenizer.get("added_tokens") or [] if not token["content"].strip()]
+    blank = [token for token in tokenizer.get("added_tokens") or [] if _blank(token)]
     made = Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": blank}))
     if all(made.token_to_id(token["content"]) == token["id"] for token in blank):
         return made
     # Ids beyond the vocabulary are numbered anew where others are missing.
     return Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": []}))
+
+
+def _blank(token: dict[str, Any]) -> bool:
+    """Whether an added token stands for white space, which some vocabularies write as U+2581."""
+    return not token["special"] and not token["content"].replace("\u2581", " ").strip()
 
 
 def _parts(component: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:

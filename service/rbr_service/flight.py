@@ -3,7 +3,7 @@
     keys -> those nobody makes: one job, make(keys); the others: the jobs that make them -> results
 
 A trainer that times out asks for the same again, and equal completions come at the same time. So a job
-that its waiters left at their deadline goes on for LINGER seconds, in which a retry joins it. `make` keeps
+that its waiters have left goes on for LINGER seconds, in which a retry joins it. `make` keeps
 what it has made as soon as it has it: a job that is ended half way has not worked in vain.
 """
 
@@ -31,8 +31,8 @@ class Flight(Generic[T]):
     """What is being made: equal results asked for meanwhile wait for the same work."""
 
     def __init__(self, failure: type[RBRError], linger: float = LINGER) -> None:
-        """`failure` is raised for a job that was ended; `linger`: seconds that a job goes on after the
-        deadline of its last waiter.
+        """`failure` is raised for a job that was ended; `linger`: seconds that a job goes on after
+        its last waiter has left.
         """
         self._failure, self._linger = failure, linger
         self._jobs: dict[Key, _Job[T]] = {}  # those that can be joined
@@ -52,16 +52,12 @@ class Flight(Generic[T]):
         if not keys:
             return {}
         jobs = self._joined(keys, make)
-        linger = self._linger
         try:
             await self._finished({job.task for job in jobs.values()}, deadline)
             return {key: job.task.result()[key] for key, job in jobs.items()}
-        except asyncio.CancelledError:
-            linger = 0.0  # whoever cancels a request has lingered before it does
-            raise
         finally:
             for job in set(jobs.values()):
-                self._leave(job, linger)
+                self._leave(job)
 
     async def close(self) -> None:
         """End all jobs and wait until they have ended."""
@@ -88,14 +84,10 @@ class Flight(Generic[T]):
         job.task.add_done_callback(lambda _: self._ended(job))
         return job
 
-    def _leave(self, job: _Job[T], linger: float) -> None:
+    def _leave(self, job: _Job[T]) -> None:
         job.waiters -= 1
-        if job.waiters or job.task.done():
-            return
-        if linger:
-            job.end = asyncio.get_running_loop().call_later(linger, self._stop, job)
-        else:
-            self._stop(job)
+        if not job.waiters and not job.task.done():
+            job.end = asyncio.get_running_loop().call_later(self._linger, self._stop, job)
 
     def _stop(self, job: _Job[T]) -> None:
         self._forget(job)
@@ -128,6 +120,6 @@ class Flight(Generic[T]):
                 raise self._failure("the work was ended before it was done")
             error = task.exception()
             if error:
-                raise error
+                raise error.with_traceback(None)  # shared by all waiters, each would add to it
         if pending:
             raise TimeoutError

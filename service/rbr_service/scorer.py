@@ -4,6 +4,7 @@
          -> linear model -> [Result, or the RequestError that says why not]
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,9 @@ from rbr_service.conversation import Conversation
 from rbr_service.errors import (
     BaseRewardError,
     GraderError,
+    GraderTimeoutError,
     LowLabelMassError,
+    NoResponseTypeError,
     RequestError,
     entry,
 )
@@ -108,6 +111,7 @@ class _Plan:
         self.found = Found("label")
         self.base = 0.0
         self.grade: Grade | None = None
+        self.routing_cuts = NO_CUTS
         self.failure: RequestError | None = None
 
 
@@ -116,11 +120,11 @@ class Scorer:
 
     def __init__(
         self, policy: Policy, model: LinearModel, grader: Grader, base: BaseReward, metrics: Metrics,
-        low_mass: LowMass = LowMass(),
+        low_mass: LowMass = LowMass(), deadline: float | None = None,
     ) -> None:  # fmt: skip
-        """All parts are bound to each other by `build`."""
+        """All parts are bound to each other by `build`; `deadline` in seconds for one call, all steps."""
         self.policy, self.model, self.grader, self.base = policy, model, grader, base
-        self._metrics, self._low_mass = metrics, low_mass
+        self._metrics, self._low_mass, self._deadline = metrics, low_mass, deadline
         # These change rewards, and no P of a proposition, which is what weights are fitted to.
         bounds = f"+lower_bound:{low_mass.limit:g}" if low_mass.action == "lower_bound" else ""
         routing = f"+routing:{grader.routing}" if grader.routing and policy.undecided(None) else ""
@@ -147,7 +151,11 @@ class Scorer:
         """One result per sample, or why that sample has none. Raises GraderError, BaseRewardError."""
         plans = [self._plan(sample) for sample in samples]
         sound = [plan for plan in plans if not plan.failure]
-        await together([self._judge(sound), self._add_base(sound)])
+        try:
+            async with asyncio.timeout(self._deadline):
+                await together([self._judge(sound), self._add_base(sound)])
+        except TimeoutError as error:
+            raise GraderTimeoutError(f"not scored within the deadline of {self._deadline:g} s") from error
         return [self._finish(plan) for plan in plans]
 
     def check(self, sample: Sample) -> None:
@@ -160,6 +168,10 @@ class Scorer:
         plan = _Plan(sample)
         try:
             if self.policy.undecided(sample.label):
+                if not sample.conversation.prompt:
+                    raise NoResponseTypeError(
+                        "the sample names no response type, and has no request to find one by"
+                    )
                 plan.found = Found("content_policy")
             else:
                 kind = self.policy.resolve(sample.label)
@@ -193,8 +205,10 @@ class Scorer:
                 plan.grade = grade
 
     def _route(self, plan: _Plan, grade: Grade) -> None:
+        plan.routing_cuts = grade.cuts
         for name, verdict in zip(self.policy.categories, grade.verdicts, strict=True):
             if verdict.label_mass < self._low_mass.limit:
+                self._metrics.low_mass.labels(name, "error").inc()
                 plan.failure = self._unusable(f"the category {name!r}", verdict)
                 return
         route: Route = self.policy.route([verdict.p for verdict in grade.verdicts])
@@ -229,7 +243,7 @@ class Scorer:
     def _finish(self, plan: _Plan) -> Result | RequestError:
         if plan.failure:
             return plan.failure
-        result = Result(plan.base, 0.0, NEUTRAL_SCORE, plan.found)
+        result = Result(plan.base, 0.0, NEUTRAL_SCORE, plan.found, cuts=self._cut(plan))
         if plan.kind and plan.grade:
             scored = self._result(result, plan.kind, plan.grade)
             if isinstance(scored, RequestError):
@@ -238,18 +252,25 @@ class Scorer:
         self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
         return result
 
+    def _cut(self, plan: _Plan) -> Cuts:
+        """What the prompts about a sample, those that found its type included, had no room for."""
+        both = [plan.routing_cuts, plan.grade.cuts if plan.grade else NO_CUTS]
+        cuts = max(both, key=lambda one: one.tokens)
+        if cuts.tokens:
+            self._metrics.cuts.inc()
+            self._metrics.cut_tokens.inc(cuts.tokens)
+        return cuts
+
     def _result(self, empty: Result, kind: TypeModel, grade: Grade) -> Result | RequestError:
         names, verdicts = kind.propositions, grade.verdicts
         self._metrics.judged((n, v.p, v.label_mass) for n, v in zip(names, verdicts, strict=True))
-        if grade.cuts.tokens:
-            self._metrics.cuts.inc()
-            self._metrics.cut_tokens.inc(grade.cuts.tokens)
         p: Sequence[float] = [verdict.p for verdict in verdicts]
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:
+            bounded = self._low_mass.action == "lower_bound" and len(low) <= MOST_UNKNOWN
             for i in low:
-                self._metrics.low_mass.labels(names[i], self._low_mass.action).inc()
-            if self._low_mass.action == "error" or len(low) > MOST_UNKNOWN:
+                self._metrics.low_mass.labels(names[i], "lower_bound" if bounded else "error").inc()
+            if not bounded:
                 return self._unusable(f"{names[low[0]]!r} (and {len(low) - 1} more)", verdicts[low[0]])
             p = kind.least(p, low)
         scored = kind.score(p)
@@ -257,14 +278,14 @@ class Scorer:
             empty, rbr_reward=scored.rbr_reward, score=scored.p_best, response_type=kind.response_type.name,
             class_probabilities=scored.class_probabilities, contributions=scored.contributions,
             verdicts={n: replace(v, p=used) for n, v, used in zip(names, verdicts, p, strict=True)},
-            bounded=frozenset(names[i] for i in low), cuts=grade.cuts,
+            bounded=frozenset(names[i] for i in low),
         )  # fmt: skip
 
     def _unusable(self, what: str, verdict: Verdict) -> LowLabelMassError:
         return LowLabelMassError(
             f"asked about {what}, the grader put only {verdict.label_mass:.2g} of probability on yes and no "
             f"(limit {self._low_mass.limit:g}): trying again gives the same; --on-low-mass lower_bound "
-            "scores such a proposition at its worst"
+            f"scores up to {MOST_UNKNOWN} such propositions at their worst"
         )
 
 

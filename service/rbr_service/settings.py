@@ -33,7 +33,7 @@ SECRETS = ("api_key", "grader_key", "base_reward_key", "redis_password")
 class Settings(BaseModel):
     """Field names are the keys of the YAML, RBR_<FIELD> in the environment, --<field> as flags."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     policy: str = Field(
         "safety", min_length=1, description="A shipped policy's name, or the path of a policy file."
@@ -59,6 +59,11 @@ class Settings(BaseModel):
         "auto", description="The model's precision; with openai, as the server runs it."
     )
     grader_url: str | None = Field(None, description="With openai: the server, such as http://host:8001.")
+    grader_context: int | None = Field(
+        None, ge=1024,
+        description="Most tokens of a prompt; longer conversations are cut. Weights are bound to it. "
+        "Default: the engine's context, which then had better stay the same.",
+    )  # fmt: skip
     layout: str = Field(
         "book", min_length=1,
         description="How questions are put: book, conversation-first, released, or a layout file.",
@@ -143,8 +148,10 @@ class Settings(BaseModel):
     @classmethod
     def _cache_kind(cls, value: str) -> str:
         address = urlsplit(value)
-        if address.password:
+        if address.password or "password" in address.query:
             raise ValueError("secrets come from the environment: set RBR_REDIS_PASSWORD")
+        if address.query:
+            raise ValueError("options after ? are not known here: give redis://HOST:PORT/DB")
         sound = (value == "memory" or (value.startswith("sqlite:") and len(value) > len("sqlite:"))
                  or (address.scheme in ("redis", "rediss") and address.hostname))  # fmt: skip
         if not sound:

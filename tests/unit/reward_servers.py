@@ -86,6 +86,7 @@ class RewardServer:
         self.bodies: list[dict[str, Any]] = []
         self.faults: list[int] = []  # statuses that the next calls are answered with
         self.hold: asyncio.Event | None = None  # calls wait for it
+        self.blocked: asyncio.Event | None = None  # all wait for it, as where the event loop computes
         self.at_once = self.most_at_once = self.dropped = 0
         self.answer: Callable[[list[Any]], Any] | None = None  # in place of the sound one, from the logits
         self.key: str | None = None
@@ -113,6 +114,8 @@ class RewardServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self.blocked:
+            await self.blocked.wait()
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
         if request.path == self.strange:

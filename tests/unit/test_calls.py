@@ -221,6 +221,8 @@ def test_a_hung_server_costs_one_patience_not_more() -> None:
                 await made.post("/", b"{}")
             assert loop.time() - begin < 1
             assert len(seen) == 1
+            assert "no answer within" in made.fault
+            assert made.retries == 0
 
     asyncio.run(run())
 
@@ -295,6 +297,48 @@ def test_neither_the_key_nor_what_was_sent_is_in_a_message() -> None:
             assert "is too long" in caught.value.message
 
     asyncio.run(run())
+
+
+def test_nothing_that_a_server_says_is_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, "rbr")
+    monkeypatch.setattr(calls, "SAY", 0.02)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=503, text="cannot serve 'secret text' now")
+
+    async def run() -> None:
+        async with _server(handler) as url, _calls(url, patience=0.2) as made:
+            with pytest.raises(CallError, match="answered 503: cannot serve"):
+                await made.reached("/health", 0.2)
+            with pytest.raises(CallError, match="answered 503: cannot serve"):
+                await made.post("/classify", b"{}")
+            assert made.fault == f"{url}/classify answered 503"
+
+    asyncio.run(run())
+    assert "/health answered 503" in caplog.text
+    assert "/classify answered 503; trying again" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_nothing_of_an_answer_that_is_no_http_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"a secret text\r\n\r\n")
+        writer.close()
+
+    async def run() -> None:
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        async with await asyncio.start_server(answer, "127.0.0.1", port), _calls(url, patience=0.2) as made:
+            with pytest.raises(CallError):
+                await made.post("/", b"{}")
+            assert made.fault
+
+    asyncio.run(run())
+    assert "trying again" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_key_that_no_header_can_hold_is_refused() -> None:

@@ -89,7 +89,7 @@ def test_the_reward_is_the_raw_logit_of_the_templates_ids(server: Pooling, encod
             assert server.bodies[-1] == {
                 "model": "rm", "input": [sent, ids(encoder, FORGED)], "use_activation": False,
             }  # fmt: skip
-            assert reward.source == "classify:rm"
+            assert reward.source == f"classify:rm@{encoder.digest[:12]}"
             reward.require(None)
             await reward.check()
 
@@ -241,7 +241,7 @@ def test_any_other_answer_is_an_error(
     async def scenario() -> None:
         async with server.served() as url, started(classify(url, encoder)) as reward:
             server.answer = answer
-            with pytest.raises(BaseRewardError, match=r"^classify:rm: "):
+            with pytest.raises(BaseRewardError, match=r"^classify:rm@\w{12}: "):
                 await reward.rewards(asked(HELLO, FORGED))
             server.answer = None
             assert await reward.rewards(asked(HELLO)) == [logit(ids(encoder, HELLO))]
@@ -257,7 +257,7 @@ def test_a_model_with_two_classes_is_refused(server: Pooling, encoder: Encoder) 
 @pytest.mark.parametrize("path", ["/v1/models", "/tokenize", "/classify"])
 def test_a_server_of_another_kind_is_refused(server: Pooling, encoder: Encoder, path: str) -> None:
     server.strange = path
-    assert refused(server, encoder).startswith("classify:rm: ")
+    assert refused(server, encoder).startswith(f"classify:rm@{encoder.digest[:12]}: ")
 
 
 def test_the_context_is_the_servers_and_first_messages_make_room(folder: Path, encoder: Encoder) -> None:
@@ -274,6 +274,24 @@ def test_the_context_is_the_servers_and_first_messages_make_room(folder: Path, e
             assert (reward.cuts, len(server.bodies[-1]["input"])) == (1, 1)
 
     run(scenario())
+
+
+def test_the_log_tells_now_and_then_how_many_conversations_were_cut(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rbr_service.rewards.classify.SAY", 10)
+    encoder = _plain_encoder()
+    reward = classify("http://x", encoder)
+    reward.context = len(ids(encoder, conversation("b", "c")))
+    for i in range(25):
+        reward.content(conversation("a" * 50, "b" * 50, "b", "c"))
+        reward.content(conversation("b", "c"))
+        assert reward.cuts == i + 1
+    told = [record.getMessage() for record in caplog.records]
+    numbers = [line.split(": ")[1].split()[0] for line in told]
+    assert numbers == ["1", "10", "20"]
+    assert all(record.levelname == "WARNING" for record in caplog.records)
+    assert not any("bbb" in line for line in told)
 
 
 def test_a_completion_that_does_not_fit_fails_alone(server: Pooling, encoder: Encoder) -> None:

@@ -24,12 +24,14 @@ class Model:
         self.go = asyncio.Event()
         self.go.set()
         self.failure: BaseRewardError | None = None
+        self.held: set[str] = set()  # contents whose batches wait for `go`; all do if empty
         self.ledger = Ledger("m", self._ask, entries=entries, linger=LINGER)
 
     async def _ask(self, contents: Sequence[str]) -> list[float]:
         self.batches.append(list(contents))
         try:
-            await self.go.wait()
+            if not self.held or self.held & set(contents):
+                await self.go.wait()
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             self.gone.set()
@@ -91,6 +93,62 @@ def test_a_caller_that_asks_again_after_its_deadline_finds_the_answer() -> None:
         model.go.set()
         assert await model.values("a") == [1]
         assert model.batches == [["a"]]
+
+    run(scenario())
+
+
+def test_who_needs_one_batch_of_a_large_call_waits_for_that_alone() -> None:
+    async def scenario() -> None:
+        model = Model(entries=0)
+        contents = ["x" * n for n in range(2 * BATCH)]
+        model.held = {contents[-1]}
+        model.go.clear()
+        large = model.values(*contents)
+        while len(model.batches) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        small = model.values(contents[-1])
+        assert await model.values(contents[0]) == [0]
+        assert not large.done()
+        assert not small.done()
+        model.failure = BaseRewardError("down")
+        model.go.set()
+        for one in (large, small):
+            with pytest.raises(BaseRewardError, match="down"):
+                await one
+
+    run(scenario())
+
+
+def test_a_failing_batch_does_not_reach_who_needs_another() -> None:
+    async def scenario() -> None:
+        model = Model(entries=0)
+        contents = ["x" * n for n in range(2 * BATCH)]
+        model.held = {contents[0]}
+        model.go.clear()
+        large = model.values(*contents)
+        model.failure = BaseRewardError("down")
+        while not model.batches:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        small = model.values(contents[0])
+        with pytest.raises(BaseRewardError, match="down"):
+            await large
+        model.failure = None
+        model.go.set()
+        assert await small == [0]
+
+    run(scenario())
+
+
+def test_all_batches_of_a_call_outlive_its_deadline() -> None:
+    async def scenario() -> None:
+        model = Model()
+        model.go.clear()
+        contents = ["x" * n for n in range(5 * BATCH)]
+        with pytest.raises(TimeoutError):
+            await model.values(*contents, deadline=time.monotonic() + 0.05)
+        model.go.set()
+        assert await model.values(*contents) == [float(n) for n in range(5 * BATCH)]
+        assert len(model.batches) == 5
 
     run(scenario())
 

@@ -115,7 +115,7 @@ def test_no_text_changes_the_frame(encoder: Encoder, prompt: list[str], reply: s
     written = writer(encoder).write(talk(*prompt, reply=reply), CONTEXT)
     assert control_tokens(encoder, written) == {5}
     for found in texts(written):
-        code = re.findall(r"<<reply ([0-9a-f]{6})>>\n", found)[-1] if reply.count("<<") == 0 else None
+        code = re.findall(r"<<reply ([0-9a-f]{8})>>\n", found)[-1] if reply.count("<<") == 0 else None
         if code:
             assert found.count(f"<<end {code}>>") == 1
             assert f"<<reply {code}>>\n{reply}\n<<end {code}>>" in found
@@ -185,7 +185,7 @@ def test_the_completion_is_never_cut(encoder: Encoder) -> None:
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 400), max_size=6),
-    context=st.integers(400, 1500),
+    context=st.integers(500, 1500),
 )
 def test_prompts_always_fit_and_cuts_are_counted(encoder: Encoder, lengths: list[int], context: int) -> None:
     request = talk(*("word " * n for n in lengths))

@@ -64,7 +64,7 @@ def test_it_is_sent_what_openrlhf_would_send(encoder: Encoder) -> None:
             assert len(start["query"]) == PROBES
             assert (call["query"][0], call["prompts"][0], call["labels"]) == (QUERY, PROMPT, ["", ""])
             assert set(call) == {"query", "prompts", "labels"}
-            assert reward.source == "upstream:rm"
+            assert reward.source == f"upstream:rm@{encoder.digest[:12]}"
             reward.require(None)
             await reward.check()
 
@@ -153,7 +153,7 @@ def test_any_other_answer_is_an_error(encoder: Encoder, answer: Any) -> None:
         async with server.served() as url:
             reward = upstream(url, encoder)
             async with open_calls(reward):
-                with pytest.raises(BaseRewardError, match=r"^upstream:rm: "):
+                with pytest.raises(BaseRewardError, match=r"^upstream:rm@\w{12}: "):
                     await reward.rewards(asked(HELLO))
             assert len(server.bodies) == 1
 
@@ -290,7 +290,7 @@ def test_start_ends_when_the_server_does_not_come(encoder: Encoder, monkeypatch:
     monkeypatch.setattr(calls, "LOOK", 0.02)
 
     async def scenario() -> None:
-        with pytest.raises(BaseRewardError, match="upstream:rm: not there after 0 s: http"):
+        with pytest.raises(BaseRewardError, match=r"upstream:rm@\w{12}: not there after 0 s: http"):
             async with started(upstream(f"http://127.0.0.1:{_free_port()}", encoder, start_patience=0.2)):
                 pass
 
@@ -331,3 +331,51 @@ def test_check_tells_a_server_that_is_gone(encoder: Encoder) -> None:
         await reward.close()
 
     run(scenario())
+
+
+def test_a_server_at_work_that_is_silent_for_long_is_not_there(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "RECENT", 0.5)
+
+    async def scenario() -> None:
+        server = GetReward()
+        async with server.served() as url, started(upstream(url, encoder)) as reward:
+            server.blocked = asyncio.Event()
+            asking = asyncio.create_task(reward.rewards(asked(HELLO)))
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(0.1):
+                await reward.check()  # one that computes in its event loop answers nothing else
+            await asyncio.sleep(0.6)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await reward.check()
+            server.blocked.set()
+            assert await asking == [logit(QUERY)]
+            await reward.check()
+
+    run(scenario())
+
+
+def test_a_server_that_let_a_call_time_out_is_asked_whether_it_is_there(encoder: Encoder) -> None:
+    async def scenario() -> None:
+        server = GetReward()
+        async with server.served() as url, started(upstream(url, encoder, patience=0.3)) as reward:
+            server.blocked = asyncio.Event()
+            with pytest.raises(BaseRewardError, match=r"no answer within 0\.3 s"):
+                await reward.rewards(asked(HELLO))
+            asking = asyncio.create_task(reward.rewards(asked(conversation("q", "other"))))
+            await asyncio.sleep(0.05)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await reward.check()
+            server.blocked.set()
+            await asking
+            await reward.check()
+
+    run(scenario())
+
+
+def test_the_source_tells_one_template_from_another(encoder: Encoder, tmp_path: Path) -> None:
+    other = Encoder.load(str(save_tokenizer(tmp_path / "rm", template=THINKING)))
+    assert upstream("http://x", encoder).source != upstream("http://x", other).source

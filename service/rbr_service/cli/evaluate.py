@@ -18,6 +18,7 @@ from rbr_service.cli import grading
 from rbr_service.cli.options import GRADER, read, settings_options, writable
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, SettingsError
+from rbr_service.graders import layout
 from rbr_service.graders.base import Grader, GradeRequest, Subject, started
 from rbr_service.metrics import Metrics
 from rbr_service.rbr import evaluation
@@ -61,6 +62,8 @@ def evaluate(gold: Path, out: Path | None, layouts: str | None, config: Path | N
     names = [name.strip() for name in layouts.split(",")] if layouts else [settings.layout]
     if layouts and settings.grader == "lexical":
         raise SettingsError("--layouts: the lexical grader reads no prompts: choose --grader vllm or openai")
+    for name in names if settings.grader != "lexical" else ():
+        layout.load(name)  # a name that is not there is told before hours of grading
     policy = load(policy_path(settings.policy))
     # Labelled rows are read as served ones are, but for empty answers, which are labelled too.
     found = _read(gold, policy, Reader(settings.model_copy(update={"empty_completion": "grade"})))

@@ -13,6 +13,7 @@ from rbr_service.settings import SECRETS, Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 GRADER = ("grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
+          "grader_context",
           "layout", "on_low_mass", "min_label_mass", "grader_concurrency", "grader_start", "vllm_args",
           "cache", "cache_entries")  # fmt: skip
 BASE_REWARD = ("base_reward", "base_reward_url", "base_reward_model", "base_reward_tokenizer")

@@ -5,6 +5,7 @@
 Two engines keep this promise: vLLM in this process (vllm.py) and any vLLM server (openai_http.py).
 """
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,8 +47,9 @@ class ModelIdentity:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Where a revision is known it says all; a model's path or name may differ by machine."""
-        return (self.revision or f"unstated:{self.model}", self.precision)
+        """A hash says all, and a model's path may differ by machine; any other revision needs the name."""
+        hashed = re.fullmatch(r"(sha256:)?[0-9a-f]{40,64}", self.revision)
+        return (self.revision if hashed else f"{self.model}@{self.revision}", self.precision)
 
 
 class Engine(Protocol):

@@ -47,7 +47,7 @@ class _Part(BaseModel):
 
 
 class Asking(_Part):
-    """The templates for one kind of question."""
+    """The templates for one kind of question; each text goes in once, or prompts outgrow their room."""
 
     shared: str = Field(min_length=1)
     each: str = Field(min_length=1)
@@ -61,7 +61,16 @@ class Asking(_Part):
             template = self.shared if name == "conversation" else self.each
             if name not in Template(template).names:
                 raise ValueError(f"must hold {{{{{name}}}}}")
+        names = Template(self.shared).names
+        twice = [name for name in ("questions", "conversation") if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"shared holds {{{{{twice[0]}}}}} twice")
         return self
+
+    @cached_property
+    def shows_order(self) -> bool:
+        """Whether a prompt about one question depends on which others there are."""
+        return self.has_book or "number" in Template(self.each).names
 
     @cached_property
     def has_book(self) -> bool:
@@ -87,6 +96,12 @@ class Layout(_Part):
         _refuse_unknown("gap", self.gap, {"count"})
         if "{{reply}}" not in self.completion.shared:
             raise ValueError("completion.shared must hold {{reply}}")
+        of_reply = {"reply", "reply_code"} & {
+            *Template(self.request.shared).names,
+            *Template(self.request.each).names,
+        }
+        if of_reply:
+            raise ValueError(f"request: a question about the request has no {{{{{min(of_reply)}}}}}")
         if "{{content}}" not in self.message:
             raise ValueError("message must hold {{content}}")
         return self

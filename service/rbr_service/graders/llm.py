@@ -52,13 +52,14 @@ class LLMGrader:
     """A model asked one question at a time about each text."""
 
     name = "llm"
-    routing = ""  # the fingerprint covers the layout's request part, the policy's version the categories
 
     def __init__(
         self, policy: Policy, encoder: Encoder, layout: Layout, engine: Engine, cache: VerdictCache,
         metrics: Metrics, *, concurrency: int, deadline: float | None, min_label_mass: float,
+        context: int | None = None,
     ) -> None:  # fmt: skip
-        """`deadline` in seconds for one call of `grade`, None for batch work.
+        """`deadline` in seconds for one call of `grade`, None for batch work; `context`: most tokens of a
+        prompt and its answer, None for what the engine has.
 
         Raises SettingsError when the tokenizer splits yes or no.
         """
@@ -67,14 +68,24 @@ class LLMGrader:
         self._engine, self._cache, self._metrics = engine, cache, metrics
         metrics.cache_faults.set_function(lambda: cache.faults)
         self._deadline, self._min_label_mass = deadline, min_label_mass
+        self._limit = context
         self._room = asyncio.Semaphore(concurrency)
         self._flight: Flight[Verdict] = Flight(GraderError)
         self._names = {subject: tuple(one.name for one in found) for subject, found in asked.items() if found}
         self._yes, self._no = _labels(encoder, self._writer.tail)
         self._labels = (*self._yes, *self._no)
-        book = [astuple(one) for one in asked["completion"]] if layout.completion.has_book else []
-        identity = [ALGORITHM, engine.identity.key, encoder.digest, layout.digest, self._labels, book]
+        book = [astuple(one) for one in asked["completion"]] if layout.completion.shows_order else []
+        identity = [
+            ALGORITHM,
+            engine.identity.key,
+            encoder.digest,
+            layout.digest,
+            self._labels,
+            book,
+            context,
+        ]
         self.fingerprint = digest(identity)
+        self.routing = digest([astuple(one) for one in asked["request"]])  # their order is in the prompt
         self._salt = digest([engine.identity.key, self._labels]).encode()
         self.note = "" if engine.identity.revision else (
             f"The revision of {engine.identity.model} is not stated: nothing would tell if the server's "
@@ -85,6 +96,11 @@ class LLMGrader:
         """Load the engine, check it, and warm it with the whole book. Raises GraderError."""
         await self._cache.start()
         await self._engine.start()
+        if self._limit and self._engine.context < self._limit:
+            raise GraderError(
+                f"the engine's context has {self._engine.context} tokens, fewer than --grader-context "
+                f"{self._limit}"
+            )
         for subject, names in self._names.items():
             await self._prove(GradeRequest(KNOWN, names, subject))
 
@@ -103,6 +119,10 @@ class LLMGrader:
         await self._engine.close()
         await self._cache.close()
 
+    @property
+    def _context(self) -> int:
+        return self._limit or self._engine.context
+
     async def _one(self, request: GradeRequest, end: float | None) -> Grade | RequestError:
         try:
             async with asyncio.timeout(None if end is None else max(0.0, end - time.monotonic())):
@@ -113,7 +133,7 @@ class LLMGrader:
                 f"can do in time. {self._engine.fault}".strip()
             ) from error
         try:
-            written = await asyncio.to_thread(self._writer.write, request, self._engine.context)
+            written = await asyncio.to_thread(self._writer.write, request, self._context)
             return Grade(await self._verdicts(written.prompts, end), written.cuts)
         except RequestError as error:
             return error
@@ -187,7 +207,7 @@ class LLMGrader:
             )
 
     def _fitting(self, request: GradeRequest) -> Written:
-        context = self._engine.context
+        context = self._context
         try:
             written = self._writer.write(request, context)
         except RequestError as error:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from rbr_service.conversation import Message
 from rbr_service.encoder import Encoder
-from rbr_service.errors import CompletionTooLongError
+from rbr_service.errors import CompletionTooLongError, GraderError
 from rbr_service.graders.base import NO_CUTS, Cuts, GradeRequest, Subject
 from rbr_service.graders.engine import Prompts
 from rbr_service.graders.layout import Asking, Layout, Template
 from rbr_service.rbr.policy import Policy
 
-CODE = 6  # hex digits of a mark's code
+CODE = 8  # hex digits of a mark's code
 LEAST_KEPT = 32  # tokens of a message worth showing when it is cut inside
 
 
@@ -125,6 +125,8 @@ class PromptWriter:
             reply = request.conversation.completion
             values["reply"] = self._encoder.plain(reply)
             values["reply_code"] = self._encoder.plain(_code([*prompt, Message("reply", reply)]))
+        if not request.questions:
+            raise GraderError("a grade without a question was asked for")
         endings = tuple(tuple(form.each[name].fill(values) + self._tail) for name in request.questions)
         fixed = len(self._head) + len(form.shared.fill(values)) + max(map(len, endings))
         room = context - 1 - fixed
@@ -154,8 +156,11 @@ class PromptWriter:
         cut = sum(map(len, blocks[:lost]))
         if not kept:
             inside = self._cut_inside(prompt[-1], code, left)
-            if inside:
-                kept, lost, cut = [inside[0]], lost - 1, cut - len(inside[0]) + inside[1]
+            if inside is None:
+                raise CompletionTooLongError(
+                    "the completion leaves no room for the message that it answers in the grader's context"
+                )
+            kept, lost, cut = [inside[0]], lost - 1, cut - len(inside[0]) + inside[1]
         mark = self._left_out(lost) if lost else []
         ids = [*(mark if len(mark) <= room else []), *(token for block in kept for token in block)]
         return ids, Cuts(lost, cut)
@@ -186,7 +191,7 @@ class PromptWriter:
 
 
 def _code(messages: Sequence[Message]) -> str:
-    """A code that the messages themselves cannot hold, but by a chance of 1 in 16 million."""
+    """A code that the messages themselves cannot hold, but by a search through 4 billion."""
     content = json.dumps([[message.role, message.content] for message in messages])
     return hashlib.sha256(content.encode()).hexdigest()[:CODE]
 

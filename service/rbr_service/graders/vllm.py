@@ -57,6 +57,7 @@ class VLLMEngine:
     async def start(self) -> None:
         """Load the model: seconds to minutes. Raises GraderError."""
         from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         vllm_plugin.own_the_engine()
         loop = asyncio.get_running_loop()
@@ -66,7 +67,7 @@ class VLLMEngine:
             # Shielded: a thread cannot be cancelled, and `close` must know what it made.
             self._llm = await asyncio.shield(self._starting)
             tasks = await self._llm.get_supported_tasks()
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, EngineDeadError) as error:
             raise GraderError(f"vLLM did not start; its own messages stand above: {_shown(error)}") from error
         if "generate" not in tasks:
             raise GraderError(f"{self.identity.model}: does not generate text: it can {', '.join(tasks)}")

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rbr_service.errors import SettingsError
 from rbr_service.graders import revision as revisions
 from rbr_service.graders.engine import ModelIdentity
+from rbr_service.rbr.policy import digest
 
 CPU_BLOCK = 32  # tokens; vLLM's 128 on a CPU never caches a shorter prompt
 _OURS = {
@@ -31,6 +32,15 @@ _ENVIRONMENT = {
 }
 
 
+# Arguments that decide where and how fast answers are computed; any other may change them.
+HARMLESS = {
+    "block_size", "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "download_dir",
+    "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization", "kv_cache_memory_bytes",
+    "max_logprobs", "max_model_len", "max_num_batched_tokens", "max_num_seqs", "num_gpu_blocks_override",
+    "pipeline_parallel_size", "tensor_parallel_size", "trust_remote_code",
+}  # fmt: skip
+
+
 def configure(
     model: str, revision: str | None, precision: str, tokenizer: str | None, arguments: dict[str, Any]
 ) -> tuple[Any, ModelIdentity]:
@@ -38,7 +48,7 @@ def configure(
     engine_args, cpu = _vllm()
     _check(arguments, {field.name for field in dataclasses.fields(engine_args)})
     local = revisions.is_local(model)
-    known = revision or revisions.revision(model)
+    known = revisions.revision(model) if local else revision or revisions.revision(model)
     chosen: dict[str, Any] = {
         "model": model,
         "tokenizer": tokenizer or model,
@@ -53,7 +63,9 @@ def configure(
         config = engine_args(**chosen).create_engine_config()
     except (ValueError, TypeError, OSError, RuntimeError, KeyError) as error:
         raise SettingsError(f"grader_model, vllm_args: vLLM refuses them: {_reason(error)}") from error
-    return config, ModelIdentity(model, known, _precision(config))
+    unusual = {name: value for name, value in arguments.items() if name not in HARMLESS}
+    marked = f"+{digest(unusual)[:12]}" if unusual else ""
+    return config, ModelIdentity(model, known, _precision(config) + marked)
 
 
 def _vllm() -> tuple[Any, bool]:

@@ -27,7 +27,7 @@ class BaseReward(Protocol):
 
     @property
     def source(self) -> str:
-        """What weights are bound to: none, given, or kind:model."""
+        """What weights are bound to: none, given, or kind:model@encoder."""
 
     def require(self, given: float | None) -> None:
         """Refuse a sample before anything is graded. Raises NoBaseRewardError."""

@@ -8,7 +8,9 @@ and logit_sigma of its pooler: they shift and scale the raw logit too.
 """
 
 import json
+import logging
 import math
+import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +21,8 @@ from rbr_service.rewards.remote import PROBES, Remote
 
 Ids = list[int]
 
+SAY = 1000  # conversations over the context from one line about them to the next
+
 # Between calls, bf16 moves a logit by a few hundredths, and so its sigmoid by less than this.
 NOISE = 0.01
 # A tokenizer may give the first word of a whole text a prefix that it does not have in mid-text.
@@ -27,15 +31,22 @@ PROBE_TEXT = (
     FIRST_LINE + "Naïve café, 東京 🙂 1234567; if (x == 10) { return y[0]; }  Antidisestablishmentarianism"
 )
 
+_log = logging.getLogger("rbr.rewards")
+
 
 class ClassifyReward(Remote[Ids]):
-    """Asks a vLLM pooling server."""
+    """Asks a vLLM pooling server.
+
+    Of conversations that lose messages to the model's context, the log tells the number at the first
+    and at every SAYth.
+    """
 
     kind = "classify"
     alive = "/health"
 
     context = 0  # tokens of a conversation at most; known after `start`
     cuts = 0  # conversations that lost messages to it
+    _counting = threading.Lock()  # contents are made in threads
 
     def content(self, conversation: Conversation) -> Ids:
         """The ids; of a conversation over the context without its first messages.
@@ -55,7 +66,7 @@ class ClassifyReward(Remote[Ids]):
                 f"the completion does not fit into the {self.context} tokens of the reward model's context, "
                 f"whatever precedes it ({self.source}): allow fewer new tokens, or a longer context there"
             )
-        self.cuts += 1
+        self._count_cut()
         return self._ids(conversation, start)
 
     async def ask(self, contents: Sequence[Ids]) -> list[float]:
@@ -79,6 +90,16 @@ class ClassifyReward(Remote[Ids]):
             return len(self._ids(conversation, start)) <= self.context
         except UnsupportedConversationError:
             return False  # some templates want a user's message before the answer
+
+    def _count_cut(self) -> None:
+        with self._counting:
+            self.cuts += 1
+            count = self.cuts
+        if count == 1 or count % SAY == 0:
+            _log.warning(
+                "%s: %s conversations so far were over the model's context of %s tokens and lost their "
+                "first messages", self.source, count, self.context,
+            )  # fmt: skip
 
     async def _classify(self, contents: Sequence[Ids], *, use_activation: bool) -> list[float]:
         body = {"model": self.model, "input": contents, "use_activation": use_activation}

@@ -8,6 +8,7 @@ start-up to be the model that was declared.
 """
 
 import asyncio
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from rbr_service.rewards.ledger import Ledger
 LARGEST = 1e6  # as for a given base reward: beyond it the sum with the RBR reward loses its digits
 DENIED = (401, 403)
 ENTRIES = 100_000
+RECENT = 30.0  # seconds; a server that computes in its event loop answers nothing else meanwhile
 
 # Asked at start-up: no model is indifferent to all of them.
 PROBES = (
@@ -37,7 +39,10 @@ C = TypeVar("C")
 
 
 class Remote(ABC, Generic[C]):
-    """A BaseReward on a server. `C` is what it is sent for one conversation."""
+    """A BaseReward on a server. `C` is what it is sent for one conversation.
+
+    Another tokenizer or chat template makes another reward of the same model: `source` names them too.
+    """
 
     kind: ClassVar[str]
 
@@ -60,7 +65,8 @@ class Remote(ABC, Generic[C]):
         there, `deadline` for the answer to `rewards`.
         """
         self.model, self.encoder = model, encoder
-        self.source = f"{self.kind}:{model}"
+        self.source = f"{self.kind}:{model}@{encoder.digest[:12]}"
+        self._answered = -math.inf  # an instant of time.monotonic()
         self._start_patience, self._deadline = start_patience, deadline
         self.calls = Calls(url, key=key, concurrency=concurrency, patience=patience)
         self._ledger = Ledger(self.source, self._asked, entries=entries)
@@ -75,6 +81,7 @@ class Remote(ABC, Generic[C]):
             await self.prove()
         except CallError as error:
             raise self.failed(error) from error
+        self._answered = time.monotonic()
 
     async def rewards(self, requests: Sequence[RewardRequest]) -> list[float | RequestError]:
         """One finite reward per request, in order, or why that one has none. Raises BaseRewardError."""
@@ -89,14 +96,19 @@ class Remote(ABC, Generic[C]):
             raise BaseRewardError(f"{self.source}: no answer within {self._deadline:g} s{fault}") from error
 
     async def check(self) -> None:
-        """Return when the server is there; one at work without a fault is. Raises BaseRewardError."""
-        if self._ledger.busy and not self.calls.fault:
+        """Return when the server is there; one at work is, that has answered of late and had no fault since.
+
+        Raises BaseRewardError.
+        """
+        recent = time.monotonic() - self._answered < RECENT
+        if self._ledger.busy and recent and not self.calls.fault:
             return
         try:
             await self.calls.get(self.alive)
         except CallError as error:
             if error.status in TRANSIENT:
-                raise self.failed(error) from error
+                raise BaseRewardError(f"{self.source}: {error.brief}") from error
+        self._answered = time.monotonic()
 
     async def close(self) -> None:
         """End what is in flight and close the connections."""
@@ -141,9 +153,11 @@ class Remote(ABC, Generic[C]):
 
     async def _asked(self, contents: Sequence[C]) -> list[float]:
         try:
-            return await self.ask(contents)
+            values = await self.ask(contents)
         except CallError as error:
             raise self.failed(error) from error
+        self._answered = time.monotonic()
+        return values
 
     def _content(self, request: RewardRequest) -> C | RequestError:
         try:
