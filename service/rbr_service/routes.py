@@ -114,7 +114,7 @@ def _open(state: State) -> APIRouter:
         responses={503: {"model": schemas.Readiness, "description": "Not able to score."}},
     )
     async def readyz(response: Response) -> schemas.Readiness:
-        """Able to score, and with what; 503 while it cannot and while shutting down. Nothing listens before."""
+        """Able to score, and with what; 503 while it cannot or is shutting down. Nothing listens before."""
         if not state.ready:
             response.status_code = 503
         return answers.readiness(state.scorer, ready=state.ready, reason=state.reason)
