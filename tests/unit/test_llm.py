@@ -15,6 +15,7 @@ from rbr_service.errors import CompletionTooLongError, GraderError, GraderTimeou
 from rbr_service.graders import layout
 from rbr_service.graders.base import Grade, GradeRequest, Verdict, whole
 from rbr_service.graders.cache import MemoryCache
+from rbr_service.graders.engine import ModelIdentity
 from rbr_service.graders.llm import LLMGrader, verdict
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.policy import Policy, parse
@@ -299,3 +300,12 @@ def test_a_tokenizer_that_splits_yes_is_refused(make: Make, monkeypatch: pytest.
     monkeypatch.setattr(Encoder, "next_token", lambda *_: None)
     with pytest.raises(SettingsError, match="splits yes or no"):
         make()
+
+
+def test_a_revision_that_is_a_name_does_not_stand_for_the_model() -> None:
+    small, large = (ModelIdentity(name, "main", "bfloat16") for name in ("Qwen3-8B", "Qwen3-32B"))
+    assert small.key != large.key
+    commit = "a" * 40
+    here, there = (ModelIdentity(name, commit, "bfloat16") for name in ("/models/8b", "Qwen3-8B"))
+    assert here.key == there.key
+    assert here.key != ModelIdentity("/models/8b", commit, "float16").key

@@ -18,8 +18,10 @@ def test_the_identity_is_known_before_the_start(language_model: Path) -> None:
     assert engine.identity.precision == "float32"
     assert engine.context == CONTEXT
     stated = VLLMEngine(str(language_model), revision="v1", args={"max_model_len": 64})
-    assert stated.identity.revision == "v1"
+    assert stated.identity.revision == engine.identity.revision, "a folder's content says more than a name"
     assert stated.identity.precision == "bfloat16", "as vLLM resolves auto"
+    other = VLLMEngine(str(language_model), args={"hf_overrides": {"rms_norm_eps": 0.5}})
+    assert other.identity.key != VLLMEngine(str(language_model)).identity.key
     asyncio.run(stated.close())
 
 
