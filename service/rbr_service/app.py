@@ -13,10 +13,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rbr_service.errors import RBRError
-from rbr_service.graders import base as graders
 from rbr_service.labels import fault
+from rbr_service.lifetime import started
 from rbr_service.metrics import Measured
-from rbr_service.rewards import base as rewards
 from rbr_service.routes import router
 from rbr_service.state import State
 from rbr_service.watch import watch
@@ -32,7 +31,7 @@ def create_app(state: State) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         scorer = state.scorer
-        async with graders.started(scorer.grader), rewards.started(scorer.base):
+        async with started(scorer.grader), started(scorer.base):
             state.fault, state.stopping = "", False
             watching = asyncio.create_task(watch(state))
             try:

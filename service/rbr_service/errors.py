@@ -15,9 +15,9 @@
 `code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit codes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 
 class RBRError(Exception):
@@ -83,6 +83,20 @@ def entry(index: int) -> Iterator[None]:
         error.message = f"entry {index}: {error.message}"
         error.details["entry"] = index
         raise
+
+
+T = TypeVar("T")
+
+
+def whole(results: Sequence[T | RequestError], first: int = 0) -> list[T]:
+    """The results, all of them. Raises the first RequestError, naming its entry, counted from `first`."""
+    found = []
+    for index, result in enumerate(results, first):
+        with entry(index):
+            if isinstance(result, RequestError):
+                raise result
+            found.append(result)
+    return found
 
 
 class UnauthorizedError(RequestError):

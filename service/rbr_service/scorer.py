@@ -18,7 +18,7 @@ from rbr_service.errors import (
     LowLabelMassError,
     NoResponseTypeError,
     RequestError,
-    entry,
+    whole,
 )
 from rbr_service.graders.base import NO_CUTS, Cuts, Grade, Grader, GradeRequest, Verdict
 from rbr_service.metrics import Metrics
@@ -139,13 +139,7 @@ class Scorer:
 
     async def score(self, samples: Sequence[Sample]) -> list[Result]:
         """One result per sample, in order. Raises RequestError, GraderError, BaseRewardError."""
-        results = []
-        for i, result in enumerate(await self.score_each(samples)):
-            with entry(i):
-                if isinstance(result, RequestError):
-                    raise result
-                results.append(result)
-        return results
+        return whole(await self.score_each(samples))
 
     async def score_each(self, samples: Sequence[Sample]) -> list[Result | RequestError]:
         """One result per sample, or why that sample has none. Raises GraderError, BaseRewardError."""

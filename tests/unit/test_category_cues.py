@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rbr_service.conversation import Conversation, Message
-from rbr_service.graders.base import GradeRequest, whole
+from rbr_service.errors import whole
+from rbr_service.graders.base import GradeRequest
 from rbr_service.graders.cues import CueError
 from rbr_service.graders.lexical import LexicalGrader, NoCuesError
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
 from rbr_service.errors import BaseRewardError, CompletionTooLongError
-from rbr_service.rewards.base import started
+from rbr_service.lifetime import started
 from rbr_service.rewards.classify import ClassifyReward
 from rbr_service.rewards.ledger import BATCH
 from tests.unit.reward_servers import (

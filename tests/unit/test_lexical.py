@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbr_service.conversation import Conversation, Message
-from rbr_service.errors import GraderError, StartupError
-from rbr_service.graders.base import Grader, GradeRequest, whole
+from rbr_service.errors import GraderError, StartupError, whole
+from rbr_service.graders.base import Grader, GradeRequest
 from rbr_service.graders.cues import CueError, load_cues
 from rbr_service.graders.lexical import LexicalGrader, NoCuesError
 from rbr_service.graders.signals import MOST_SENTENCES, SIGNALS, Reading

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
-from rbr_service.errors import CompletionTooLongError, GraderError, GraderTimeoutError, SettingsError
+from rbr_service.errors import CompletionTooLongError, GraderError, GraderTimeoutError, SettingsError, whole
 from rbr_service.graders import layout
-from rbr_service.graders.base import Grade, GradeRequest, Verdict, whole
+from rbr_service.graders.base import Grade, GradeRequest, Verdict
 from rbr_service.graders.cache import MemoryCache
 from rbr_service.graders.engine import ModelIdentity
 from rbr_service.graders.llm import LLMGrader, verdict

@@ -14,8 +14,8 @@ from rbr_service import calls
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
 from rbr_service.errors import BaseRewardError, UnsupportedConversationError
+from rbr_service.lifetime import started
 from rbr_service.rewards import remote
-from rbr_service.rewards.base import started
 from rbr_service.rewards.upstream import UpstreamReward
 from tests.unit.reward_servers import (
     STRICT,

@@ -15,8 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
-from rbr_service.errors import BaseRewardError, CompletionTooLongError
-from rbr_service.rewards.base import RewardRequest, numbers, started
+from rbr_service.errors import BaseRewardError, CompletionTooLongError, whole
+from rbr_service.lifetime import started
+from rbr_service.rewards.base import RewardRequest
 from rbr_service.rewards.classify import ClassifyReward
 from rbr_service.rewards.ledger import BATCH
 from rbr_service.rewards.upstream import UpstreamReward
@@ -106,7 +107,7 @@ def with_reward(reward_server: Server, reward_model: Path, encoder: Encoder) -> 
 
 
 async def rewards(reward: ClassifyReward | UpstreamReward, *conversations: Conversation) -> list[float]:
-    return numbers(await reward.rewards([RewardRequest(c) for c in conversations]))
+    return whole(await reward.rewards([RewardRequest(c) for c in conversations]))
 
 
 def test_rewards_are_hugging_faces_logits(with_reward: Callable[[Asked], None], truth: Truth) -> None:

@@ -19,7 +19,8 @@ from rbr_service.cli.options import GRADER, read, settings_options, writable
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, SettingsError
 from rbr_service.graders import layout
-from rbr_service.graders.base import Grader, GradeRequest, Subject, started
+from rbr_service.graders.base import Grader, GradeRequest, Subject
+from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.rbr import evaluation
 from rbr_service.rbr.policy import Policy, load

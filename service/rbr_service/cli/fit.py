@@ -17,17 +17,16 @@ from rbr_service.cli import grading
 from rbr_service.cli.options import BASE_REWARD, GRADER, read, settings_options, writable
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
-from rbr_service.errors import DataError
-from rbr_service.graders import base as graders
+from rbr_service.errors import DataError, whole
 from rbr_service.graders.base import Grader, GradeRequest
 from rbr_service.labels import BaseReward as Number
 from rbr_service.labels import MessageIn
+from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.rbr import fit as fitting
 from rbr_service.rbr.fit import Fit, RankedRow
 from rbr_service.rbr.model import TypeWeights, Weights
 from rbr_service.rbr.policy import Policy, ResponseType, load
-from rbr_service.rewards import base as rewards
 from rbr_service.rewards.base import BaseReward, RewardRequest
 
 
@@ -135,7 +134,7 @@ async def _fit(
     policy: Policy, grader: Grader, base: BaseReward, prompts: dict[str, list[RankedPrompt]],
     least_mass: float,
 ) -> dict[str, Fit]:  # fmt: skip
-    async with graders.started(grader), rewards.started(base):
+    async with started(grader), started(base):
         return {
             name: fitting.fit(kind, await _rows(kind, grader, base, prompts[name], least_mass))
             for name, kind in policy.response_types.items()
@@ -155,7 +154,7 @@ async def _rows(
             paid.append(RewardRequest(conversation, one.base_reward))
             facts.append((str(number), kind.classes.index(one.rank_class)))
     grades = await grading.grades(grader, asked, f"grading {kind.name}")
-    bases = rewards.numbers(await base.rewards(paid))
+    bases = whole(await base.rewards(paid))
     found = [
         RankedRow(group, rank, np.array([v.p for v in grade.verdicts]), reward)
         for (group, rank), grade, reward in zip(facts, grades, bases, strict=True)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import click
 
-from rbr_service.graders.base import Grade, Grader, GradeRequest, whole
+from rbr_service.errors import whole
+from rbr_service.graders.base import Grade, Grader, GradeRequest
 
 CHUNK = 128  # texts in one grade call
 

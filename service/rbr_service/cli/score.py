@@ -11,10 +11,9 @@ from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
 from rbr_service.cli.options import SCORING, read, settings_options, writable
 from rbr_service.errors import BaseRewardError, DataError, GraderError, RBRError
-from rbr_service.graders import base as graders
+from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
-from rbr_service.rewards import base as rewards
 from rbr_service.settings import Settings
 
 CLEAR_LINE = "\r\x1b[K"
@@ -63,7 +62,7 @@ async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) 
     scorer = make_scorer(settings, Metrics())
     for mismatch in scorer.model.mismatches:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
-    async with graders.started(scorer.grader), rewards.started(scorer.base):
+    async with started(scorer.grader), started(scorer.base):
         with Progress() as progress:
             return await score_file(
                 source, output, scorer, Reader(settings), strict=strict, progress=progress.show,

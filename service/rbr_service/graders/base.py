@@ -6,13 +6,12 @@ One awaited call carries all samples of a request; the engine behind it batches.
 be graded fails alone; a grader that cannot grade raises `GraderError`. A failed grade is never a number.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rbr_service.conversation import Conversation
-from rbr_service.errors import RequestError, entry
+from rbr_service.errors import RequestError
 
 # A proposition is about the completion; a category of the content policy is about the request alone.
 Subject = Literal["completion", "request"]
@@ -84,24 +83,3 @@ class Grader(Protocol):
 
     async def close(self) -> None:
         """Give back what `start` took."""
-
-
-def whole(grades: Sequence[Grade | RequestError], first: int = 0) -> list[Grade]:
-    """The grades, all of them. Raises the first RequestError, naming its entry, counted from `first`."""
-    found = []
-    for index, grade in enumerate(grades, first):
-        with entry(index):
-            if isinstance(grade, RequestError):
-                raise grade
-            found.append(grade)
-    return found
-
-
-@asynccontextmanager
-async def started(grader: Grader) -> AsyncIterator[Grader]:
-    """The grader, started, and closed in the end. Raises GraderError."""
-    try:
-        await grader.start()
-        yield grader
-    finally:
-        await grader.close()

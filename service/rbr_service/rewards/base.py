@@ -5,13 +5,12 @@
 R_tot = R_rm + R_rbr, the RM on every prompt (paper, section on the combined reward).
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rbr_service.conversation import Conversation
-from rbr_service.errors import NoBaseRewardError, RequestError, entry
+from rbr_service.errors import NoBaseRewardError, RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +85,8 @@ class GivenBaseReward(_Local):
         return [_missing() if request.given is None else request.given for request in requests]
 
 
-def numbers(rewards: Sequence[float | RequestError]) -> list[float]:
-    """The rewards, all of them. Raises the first RequestError, naming its entry."""
-    found = []
-    for index, reward in enumerate(rewards):
-        with entry(index):
-            if isinstance(reward, RequestError):
-                raise reward
-            found.append(reward)
-    return found
-
-
 def _missing() -> NoBaseRewardError:
     return NoBaseRewardError(
         "the base reward is configured as 'given' and this sample brings none: put base_reward "
         "into the sample or its label, or start with --base-reward none"
     )
-
-
-@asynccontextmanager
-async def started(reward: BaseReward) -> AsyncIterator[BaseReward]:
-    """The source, started, and closed in the end. Raises BaseRewardError."""
-    try:
-        await reward.start()
-        yield reward
-    finally:
-        await reward.close()
