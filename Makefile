@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-trainer test-vllm check format bench lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,33 @@ test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done  ## O
 test-vllm: .venv-vllm/.done build/openrlhf-$(OPENRLHF)/.done  ## real vLLM engines and servers, on the CPU, over tiny models
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
 
+test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, installed here if you are root
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
+		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
+	.venv/bin/python -m pytest tests/browser
+
+# Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
+# author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.
+PAPERS_ERRORS = --simulate-base-reward hard_refusal=0.70 --simulate-base-reward soft_refusal_1=0.32 \
+	--simulate-base-reward soft_refusal_2=0.32 --simulate-base-reward comply=0.105
+SYNTHESIZE = .venv/bin/rbr synthesize --unfiltered --policy
+RULES = rules/rbr_rules
+WEIGHTS ?= $(RULES)
+
+weights: install  ## fit the shipped weights anew; reports in build/
+	mkdir -p build
+	$(SYNTHESIZE) safety --count 300 -o build/safety.first.jsonl
+	$(SYNTHESIZE) safety --count 300 --templates $(RULES)/safety.templates-b.yaml -o build/safety.second.jsonl
+	cat build/safety.first.jsonl build/safety.second.jsonl > build/safety.ranked.jsonl
+	$(SYNTHESIZE) safety --count 500 --templates $(RULES)/safety.held-out.yaml -o build/safety.held-out.jsonl
+	$(SYNTHESIZE) assistant_style --count 150 -o build/assistant_style.ranked.jsonl
+	$(SYNTHESIZE) assistant_style --count 150 --templates $(RULES)/assistant_style.held-out.yaml -o build/assistant_style.held-out.jsonl
+	.venv/bin/rbr fit --policy assistant_style --data build/assistant_style.ranked.jsonl \
+		--held-out build/assistant_style.held-out.jsonl \
+		-o "$(WEIGHTS)/assistant_style.lexical.json" --report build/assistant_style.html
+	.venv/bin/rbr fit --policy safety --data build/safety.ranked.jsonl --held-out build/safety.held-out.jsonl \
+		$(PAPERS_ERRORS) -o "$(WEIGHTS)/safety.lexical.json" --report build/safety.html --json build/safety.json
+
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -39,6 +66,7 @@ format: .venv/.dev  ## put the code in the project's format
 
 bench: .venv/.dev .venv-vllm/.done  ## measure, print tables, write build/bench.json
 	.venv/bin/python -m tests.benchmarks service
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-vllm/bin/python -m tests.benchmarks fit
 	.venv-vllm/bin/python -m tests.benchmarks engine
 
 lock: .venv/.dev  ## renew the pins in requirements/

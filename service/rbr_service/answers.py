@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rbr_service import schemas
+from rbr_service.rbr.reach import reach
 from rbr_service.scorer import Result, Scorer
 
 
@@ -71,7 +72,8 @@ def readiness(scorer: Scorer, *, ready: bool, reason: str) -> schemas.Readiness:
 
 def policy(scorer: Scorer) -> schemas.PolicyAnswer:
     """The policy in force with its identities and weights."""
-    kinds = scorer.policy.response_types
+    kinds, models = scorer.policy.response_types, scorer.model.types
+    ranges = {name: reach(kind, models[name].weights) for name, kind in kinds.items()}
     return schemas.PolicyAnswer(
         policy=scorer.policy.name,
         version=scorer.policy.version,
@@ -79,7 +81,8 @@ def policy(scorer: Scorer) -> schemas.PolicyAnswer:
         accepted_mismatches=list(scorer.model.mismatches),
         question_hashes=scorer.policy.question_hashes,
         response_type_hashes={name: kind.hash for name, kind in kinds.items()},
-        weights={name: kind.weights for name, kind in scorer.model.types.items()},
+        weights={name: kind.weights for name, kind in models.items()},
+        reward_range={name: schemas.RangeOut(low=low, high=high) for name, (low, high) in ranges.items()},
         content=scorer.policy.file.model_dump(),
     )
 

@@ -5,24 +5,28 @@ Settings -> policy file, backends, weights JSON -> Scorer, or the StartupError t
 
 import json
 import shlex
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
 from rbr_service.backends import beside, make_base_reward, make_grader
-from rbr_service.errors import SettingsError
+from rbr_service.errors import CalibrationError, SettingsError
 from rbr_service.graders.base import Grader
 from rbr_service.metrics import Metrics
-from rbr_service.rbr.model import GraderIdentity, Weights, bind
+from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
+from rbr_service.rbr.model import Weights, bind
 from rbr_service.rbr.policy import load
 from rbr_service.scorer import LowMass, Scorer
 from rbr_service.settings import Settings
 
 # The settings that weights depend on, so that a command that fits them has to repeat them.
 ALWAYS = ("grader", "base_reward")
-FITTED_TO = (
+GRADED_WITH = (
     "grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
-    "grader_context",
-    "layout", "min_label_mass", "vllm_args", "base_reward", "base_reward_url", "base_reward_model",
+    "grader_context", "layout", "min_label_mass", "vllm_args",
+)  # fmt: skip
+FITTED_TO = (
+    *GRADED_WITH, "calibration", "base_reward", "base_reward_url", "base_reward_model",
     "base_reward_tokenizer",
 )  # fmt: skip
 
@@ -55,17 +59,46 @@ def weights_path(settings: Settings, grader: Grader, path: Path) -> Path:
     return settings.weights or beside(path, f".{grader.name}.json")
 
 
+def calibration_path(settings: Settings, grader: Grader, path: Path) -> Path | None:
+    """The calibration file in force: as set, or POLICY.GRADER.calibration.json beside the policy if there."""
+    if settings.calibration is None:
+        usual = beside(path, f".{grader.name}.calibration.json")
+        return usual if usual.is_file() else None
+    return None if str(settings.calibration) == NONE else settings.calibration
+
+
+def load_calibration(settings: Settings, path: Path, grader: Grader) -> Calibration | None:
+    """The calibration in force, None where there is none. Raises CalibrationError."""
+    file = calibration_path(settings, grader, path)
+    if file is None:
+        return None
+    remedy = f"{command('calibrate', settings, GRADED_WITH)} --gold labelled.jsonl -o {shlex.quote(str(file))}"
+    calibration = Calibration.load(file, remedy)
+    if calibration.grader != identity(grader) and not settings.accept_mismatch:
+        was, now = calibration.grader, identity(grader)
+        raise CalibrationError(
+            f"{file}: fitted on the grader {was.name}/{was.fingerprint[:12]}, not {now.name}/"
+            f"{now.fingerprint[:12]}: make it anew with: {remedy} (or go without: --calibration none)"
+        )
+    return calibration
+
+
 def fit_command(settings: Settings, data: str = "", output: str = "") -> str:
     """The command that makes weights for a policy, grader and base reward, ready to paste."""
-    command = ["rbr", "fit", "--policy", settings.policy]
-    for name in FITTED_TO:
-        value = getattr(settings, name)
+    extra = (["--data", data] if data else []) + (["-o", output] if output else [])
+    return " ".join(filter(None, [command("fit", settings, FITTED_TO), shlex.join(extra)]))
+
+
+def command(name: str, settings: Settings, depends: Iterable[str]) -> str:
+    """`rbr NAME` with the policy and those of the settings it depends on that differ from the defaults."""
+    words = ["rbr", name, "--policy", settings.policy]
+    for key in depends:
+        value = getattr(settings, key)
         if value not in (None, {}):
             text = json.dumps(value) if isinstance(value, dict) else str(value)
-            default = Settings.model_fields[name].default
-            command += [f"--{name.replace('_', '-')}", text] if name in ALWAYS or value != default else []
-    command += ["--data", data] if data else []
-    return shlex.join([*command, "-o", output] if output else command)
+            default = Settings.model_fields[key].default
+            words += [f"--{key.replace('_', '-')}", text] if key in ALWAYS or value != default else []
+    return shlex.join(words)
 
 
 def _remedy(settings: Settings, file: Path) -> str:
@@ -97,6 +130,7 @@ def make_scorer(
     remedy = _remedy(settings, file)
     model = bind(
         policy, Weights.load(file, remedy), identity(grader), base.source,
+        calibration=load_calibration(settings, path, grader),
         accept_mismatch=settings.accept_mismatch, remedy=remedy,
     )  # fmt: skip
     low_mass = LowMass(settings.on_low_mass, settings.min_label_mass)

@@ -6,11 +6,13 @@
     |  |- SettingsError       a flag, environment variable or configuration key is wrong
     |  |- DataError           an input file is wrong; says file and line
     |  |- WeightsError        no weights, or weights fitted to something else
+    |  |- CalibrationError    no calibration, or one fitted to another grader
     |- RequestError           the caller's fault: HTTP 4xx
     |- GraderError            the grader could not answer: HTTP 503
     |  |- GraderTimeoutError  not within its deadline
     |  |- GraderDeadError     it never will again: the process ends
     |- BaseRewardError        the helpful-only reward model could not answer: HTTP 503
+    |- WriterError            the writer of completions could not answer: its server failed
 
 `code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit codes.
 """
@@ -65,6 +67,12 @@ class WeightsError(StartupError):
     """The weights are missing, or were fitted to another policy, grader or base reward."""
 
     code = "weights_error"
+
+
+class CalibrationError(StartupError):
+    """The calibration is missing, or was fitted to another grader."""
+
+    code = "calibration_error"
 
 
 class RequestError(RBRError):
@@ -202,4 +210,11 @@ class BaseRewardError(RBRError):
     """The helpful-only reward model failed; a failed reward is never a number."""
 
     code = "base_reward_failed"
+    status = 503
+
+
+class WriterError(RBRError):
+    """The writer of completions failed: its server did, or answered with what is no reply."""
+
+    code = "writer_failed"
     status = 503

@@ -49,6 +49,22 @@ class OpenRLHFAnswer(BaseModel):
     accepted_mismatches: list[str] = Field(description="What the weights do not match, accepted at start.")
 
 
+class PromptIn(Fields):
+    """A conversation that waits for its answer."""
+
+    messages: Annotated[list[MessageIn], Field(min_length=1, fail_fast=True)]
+    id: str | StrictInt | None = None
+    response_type: str | None = None
+    category: str | None = None
+
+    @model_validator(mode="after")
+    def _waits(self) -> "PromptIn":
+        last = self.messages[-1]
+        if last.role == "assistant" or not last.content.strip():
+            raise ValueError("the prompt must end with a message that is not empty and not the assistant's")
+        return self
+
+
 class SampleIn(Fields):
     """A conversation whose last message is the completion."""
 
@@ -192,8 +208,15 @@ class Readiness(BaseModel):
     accepted_mismatches: list[str]
 
 
+class RangeOut(BaseModel):
+    """The least and the greatest RBR reward that any completion can earn."""
+
+    low: float
+    high: float
+
+
 class PolicyAnswer(BaseModel):
-    """The policy in force: its content, hashes and weights."""
+    """The policy in force: its content, hashes and weights, and by type how far its reward goes."""
 
     policy: str
     version: str
@@ -202,4 +225,5 @@ class PolicyAnswer(BaseModel):
     question_hashes: dict[str, str]
     response_type_hashes: dict[str, str]
     weights: dict[str, dict[str, float]]
+    reward_range: dict[str, RangeOut] = Field(description="Of the RBR alone, without the base reward.")
     content: dict[str, Any]

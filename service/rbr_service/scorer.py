@@ -131,7 +131,7 @@ class Scorer:
         self.versions = Versions(
             policy.version,
             model.weights.version,
-            model.weights.calibration,
+            model.calibration,
             grader.fingerprint + bounds + routing,
             base.source,
         )
@@ -257,8 +257,8 @@ class Scorer:
 
     def _result(self, empty: Result, kind: TypeModel, grade: Grade) -> Result | RequestError:
         names, verdicts = kind.propositions, grade.verdicts
-        self._metrics.judged((n, v.p, v.label_mass) for n, v in zip(names, verdicts, strict=True))
-        p: Sequence[float] = [verdict.p for verdict in verdicts]
+        p: Sequence[float] = kind.calibrated([verdict.p for verdict in verdicts])
+        self._metrics.judged((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:
             bounded = self._low_mass.action == "lower_bound" and len(low) <= MOST_UNKNOWN

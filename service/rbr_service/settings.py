@@ -27,7 +27,7 @@ from rbr_service.faults import sentence
 from rbr_service.rbr import document
 
 PREFIX = "RBR_"
-SECRETS = ("api_key", "grader_key", "base_reward_key", "redis_password")
+SECRETS = ("api_key", "grader_key", "base_reward_key", "writer_key", "redis_password")
 
 
 class Settings(BaseModel):
@@ -40,6 +40,11 @@ class Settings(BaseModel):
     )
     weights: Path | None = Field(
         None, description="Weights file. Default: POLICY.GRADER.json beside the policy."
+    )
+    calibration: Path | None = Field(
+        None,
+        description="Calibration file, or none. Default: POLICY.GRADER.calibration.json beside the policy, if "
+        "it is there. Weights are bound to it.",
     )
     grader: Literal["lexical", "vllm", "openai"] = Field(
         "lexical",
@@ -103,6 +108,23 @@ class Settings(BaseModel):
     base_reward_tokenizer: str | None = Field(
         None, min_length=1, description="Folder or hub name of its tokenizer. Default: the model's."
     )
+    writer: Literal["templates", "openai", "vllm"] = Field(
+        "templates",
+        description="Who writes completions to order: templates without a model, a server that speaks "
+        "OpenAI's chat completions, or the model of --grader vllm.",
+    )
+    writer_url: str | None = Field(
+        None, description="With writer openai: the server, such as http://host:8003."
+    )
+    writer_model: str | None = Field(
+        None, min_length=1, description="With writer openai: the model, as the server calls it."
+    )
+    writer_temperature: float = Field(1.0, ge=0, le=2, description="How freely a model writes.")
+    writer_max_tokens: int = Field(1024, ge=1, description="Longest completion that a model writes.")
+    writer_concurrency: int = Field(16, ge=1, description="Prompts that are written for at a time.")
+    writer_patience: float = Field(
+        300, gt=0, description="Seconds for one completion of a server, and with a faulty one."
+    )
     accept_mismatch: bool = Field(
         False,
         description="Start although the weights were fitted to something else; every answer says so.",
@@ -122,6 +144,7 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(None, min_length=8, description="Key that callers must present.")
     grader_key: SecretStr | None = Field(None, description="Bearer key of the grader's server.")
     base_reward_key: SecretStr | None = Field(None, description="Bearer key of the reward model's server.")
+    writer_key: SecretStr | None = Field(None, description="Bearer key of the writer's server.")
     redis_password: SecretStr | None = Field(None, description="Password of the verdict cache's Redis.")
 
     @field_validator("vllm_args", mode="before")
@@ -132,7 +155,7 @@ class Settings(BaseModel):
         except ValueError as error:
             raise ValueError(f"must be JSON: {error}") from error
 
-    @field_validator("grader_url", "base_reward_url")
+    @field_validator("grader_url", "base_reward_url", "writer_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:
@@ -141,7 +164,9 @@ class Settings(BaseModel):
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError("must be an address such as http://host:8001")
         if address.username or address.password:
-            raise ValueError("secrets come from the environment: set RBR_GRADER_KEY or RBR_BASE_REWARD_KEY")
+            raise ValueError(
+                "secrets come from the environment: set RBR_GRADER_KEY, RBR_BASE_REWARD_KEY or RBR_WRITER_KEY"
+            )
         return value.rstrip("/").removesuffix("/v1")
 
     @field_validator("cache")
@@ -169,9 +194,13 @@ class Settings(BaseModel):
             needs += [(f"base_reward {self.base_reward}", f"base_reward_{k}") for k in ("url", "model")]
         if self.base_reward == "upstream":
             needs.append(("base_reward upstream", "base_reward_tokenizer"))
+        if self.writer == "openai":
+            needs += [("writer openai", key) for key in ("writer_url", "writer_model")]
         for who, what in needs:
             if getattr(self, what) is None:
                 raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")
+        if self.writer == "vllm" and self.grader != "vllm":
+            raise ValueError("writer vllm is the grader's own model in this process: give --grader vllm")
         return self
 
 

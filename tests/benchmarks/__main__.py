@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks [service|engine]`: measure, print a table, merge into build/bench.json.
+"""`python -m tests.benchmarks [service|fit|engine]`: measure, print a table, merge into build/bench.json.
 
-service: what needs nothing but this checkout. engine: what needs vLLM.
+service: what needs nothing but this checkout. fit: what needs torch beside it. engine: what needs vLLM.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import click
 
 from .figures import Figure, merge, table
 
-PARTS = {"service": ("lexical", "front_door"), "engine": ("tokens", "wall")}
+PARTS = {"service": ("lexical", "front_door"), "fit": ("fit",), "engine": ("tokens", "wall")}
 
 
 @click.command(help=__doc__)

@@ -33,7 +33,7 @@ def merge(path: Path, figures: list[Figure]) -> None:
         place = known
         for name in objects:
             place = place.setdefault(name, {})
-        place[key] = round(figure.value, 4)
+        place[key] = float(f"{figure.value:.4g}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -1,10 +1,11 @@
-"""CPU time of the lexical grader: every question of the safety policy about each completion it ships.
+"""CPU time of the lexical grader: every question of the safety policy about 527 completions.
 
-The completions that the weights are fitted to are the corpus: short and long, all classes.
+The corpus is written by hand for this project: short and long, all classes.
 """
 
 import json
 import time
+from pathlib import Path
 from statistics import median
 
 import click
@@ -17,6 +18,7 @@ from rbr_service.rbr.policy import load
 from .figures import Figure
 
 PASSES = 7
+RANKED = Path(__file__).parents[1] / "data" / "safety.ranked.jsonl"
 
 
 def measure() -> Figure:
@@ -39,7 +41,7 @@ def measure() -> Figure:
 def conversations() -> list[Conversation]:
     """The corpus: every completion of the safety policy's ranked file."""
     found = []
-    with (rules_folder() / "safety.ranked.jsonl").open(encoding="utf-8") as lines:
+    with RANKED.open(encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             prompt = tuple(Message(turn["role"], turn["content"]) for turn in row["prompt"])
             found += [Conversation(prompt, completion["content"]) for completion in row["completions"]]

@@ -26,11 +26,18 @@ def here(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="rbr")
 
 
+def said(*arguments: str | Path) -> str:
+    """What a command that succeeds writes to stdout."""
+    result = here(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 def refused(*arguments: str | Path) -> str:
-    """The one line of a command that refuses its input with exit code 2; notes aside."""
+    """The one line of a command that refuses its input with exit code 2; notes and progress aside."""
     result = here(*arguments)
     assert result.exit_code == 2, result.output
-    *notes, line = result.stderr.splitlines()
+    said = [line for line in result.stderr.splitlines() if line.startswith("rbr: ")]
+    *notes, line = said
     assert all(note.startswith("rbr: note: ") for note in notes), result.output
-    assert line.startswith("rbr: ")
     return line

@@ -362,6 +362,15 @@ def test_the_policy_in_force_is_told(client: TestClient) -> None:
     assert policy["response_type_hashes"].keys() == set(TYPES) == policy["weights"].keys()
     assert policy["question_hashes"].keys() == policy["content"]["propositions"].keys()
     assert policy["content"]["classes"][0] == "ideal"
+    assert policy["reward_range"].keys() == set(TYPES)
+
+
+def test_no_reward_lies_outside_the_range_that_is_told(client: TestClient) -> None:
+    told = client.get("/v1/policy").json()["reward_range"]
+    for text in (REFUSAL, "You should be ashamed.", "Here is how: 1. Do it."):
+        for kind in TYPES:
+            reward = labelled(client, kind, text)["rewards"][0]
+            assert told[kind]["low"] <= reward <= told[kind]["high"]
 
 
 def test_docs_work_without_internet(client: TestClient) -> None:

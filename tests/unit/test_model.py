@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rbr_service.build import rules_folder
 from rbr_service.errors import WeightsError
-from rbr_service.rbr.model import GraderIdentity, TypeModel, Weights, bind
+from rbr_service.rbr.calibration import GraderIdentity
+from rbr_service.rbr.model import TypeModel, Weights, bind
 from rbr_service.rbr.policy import Policy, parse
 
 FILE = rules_folder() / "safety.lexical.json"

@@ -1,5 +1,6 @@
 """Command-line options made from the settings, so that each is declared once."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -17,7 +18,9 @@ GRADER = ("grader", "grader_model", "grader_tokenizer", "grader_revision", "grad
           "layout", "on_low_mass", "min_label_mass", "grader_concurrency", "grader_start", "vllm_args",
           "cache", "cache_entries")  # fmt: skip
 BASE_REWARD = ("base_reward", "base_reward_url", "base_reward_model", "base_reward_tokenizer")
-SCORING = ("policy", "weights", *GRADER, *BASE_REWARD, "accept_mismatch", "strip_reasoning",
+WRITER = ("writer", "writer_url", "writer_model", "writer_temperature", "writer_max_tokens",
+          "writer_concurrency", "writer_patience")  # fmt: skip
+SCORING = ("policy", "weights", "calibration", *GRADER, *BASE_REWARD, "accept_mismatch", "strip_reasoning",
            "empty_completion", "max_completion_chars")  # fmt: skip
 
 
@@ -69,3 +72,17 @@ def writable(output: Path) -> Path:
 def read(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Settings from a command's arguments. Raises SettingsError."""
     return settings.load(flags, config)
+
+
+def said(names: Iterable[str]) -> str:
+    """Those of the running command's options that stand on its command line, as words for a shell."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if name in names and given:
+            value = context.params[name]
+            for one in value if option.multiple else [value]:
+                words += [option.opts[0], *map(str, one if type(one) is tuple else [one])]
+    return shlex.join(words)

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rbr_service.errors import WeightsError
+from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
 from rbr_service.rbr.policy import Policy, ResponseType, digest
 
 # Far above any fit; a sum of such terms stays finite.
@@ -26,13 +27,6 @@ Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GraderIdentity(_Part):
-    """Which grader's probabilities the weights were fitted on."""
-
-    name: str
-    fingerprint: str
 
 
 class TypeWeights(_Part):
@@ -87,7 +81,12 @@ class Scored:
 class TypeModel:
     """One response type's features and weights, laid out for scoring one row at a time."""
 
-    def __init__(self, response_type: ResponseType, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        response_type: ResponseType,
+        weights: Mapping[str, float],
+        calibration: Calibration | None = None,
+    ) -> None:
         """`weights` has one entry per feature of `response_type`."""
         kind = response_type
         self.response_type = kind
@@ -98,6 +97,8 @@ class TypeModel:
             *rules,
             *(p for p in kind.feature_propositions if p in used and p not in rules),
         )
+        curves = calibration.propositions if calibration else {}
+        self._curves = [(i, curves[name]) for i, name in enumerate(self.propositions) if name in curves]
         index = {name: i for i, name in enumerate(self.propositions)}
         self._p_terms = [
             (f"p:{p}", index[p], weights[f"p:{p}"]) for p in kind.feature_propositions if p in used
@@ -106,8 +107,15 @@ class TypeModel:
             [(f"class:{c}", weights[f"class:{c}"]) for c in kind.classes] if kind.class_features else []
         )
 
+    def calibrated(self, p: Sequence[float]) -> list[float]:
+        """The grader's P of each of `propositions`, as the weights were fitted on it."""
+        made = list(p)
+        for i, curve in self._curves:
+            made[i] = curve.of(p[i])
+        return made
+
     def score(self, p: Sequence[float]) -> Scored:
-        """The reward of one completion from P of each of `propositions`, in order."""
+        """The reward of one completion from calibrated P of each of `propositions`, in order."""
         classes = self.response_type.diagram.of_row(p)
         contributions = {name: weight * p[i] for name, i, weight in self._p_terms}
         for (name, weight), probability in zip(self._class_weights, classes, strict=False):
@@ -136,12 +144,16 @@ class TypeModel:
 class LinearModel:
     """The weights of a policy, bound to it."""
 
-    def __init__(self, policy: Policy, weights: Weights, mismatches: tuple[str, ...]) -> None:
+    def __init__(
+        self, policy: Policy, weights: Weights, calibration: Calibration | None, mismatches: tuple[str, ...]
+    ) -> None:
         """Build with `bind`, which finds the mismatches."""
         self.weights = weights
+        self.calibration = version(calibration)
         self.mismatches = mismatches
         self.types = {
-            name: TypeModel(kind, _complete(kind, weights)) for name, kind in policy.response_types.items()
+            name: TypeModel(kind, _complete(kind, weights), calibration)
+            for name, kind in policy.response_types.items()
         }
 
 
@@ -157,6 +169,7 @@ def bind(
     grader: GraderIdentity,
     base_reward: str,
     *,
+    calibration: Calibration | None = None,
     accept_mismatch: bool,
     remedy: str,
 ) -> LinearModel:
@@ -164,17 +177,28 @@ def bind(
 
     With `accept_mismatch` the differences are kept on the model for every answer to tell.
     """
-    found = tuple(_mismatches(policy, weights, grader, base_reward))
+    found = tuple(_mismatches(policy, weights, grader, base_reward, calibration))
     if found and not accept_mismatch:
         raise WeightsError(
             f"the weights do not belong to this service: {'; '.join(found)}. Fit new ones with: {remedy} "
             "(or start with --accept-mismatch for a trial)",
             {"mismatches": list(found)},
         )
-    return LinearModel(policy, weights, found)
+    return LinearModel(policy, weights, calibration, found)
 
 
-def _mismatches(policy: Policy, weights: Weights, grader: GraderIdentity, base_reward: str) -> list[str]:
+def version(calibration: Calibration | None) -> str:
+    """What weights remember of a calibration."""
+    return calibration.version if calibration else NONE
+
+
+def _mismatches(
+    policy: Policy,
+    weights: Weights,
+    grader: GraderIdentity,
+    base_reward: str,
+    calibration: Calibration | None,
+) -> list[str]:
     found = []
     if weights.policy != policy.name:
         found.append(f"fitted to the policy {weights.policy!r}, not {policy.name!r}")
@@ -183,8 +207,12 @@ def _mismatches(policy: Policy, weights: Weights, grader: GraderIdentity, base_r
             f"fitted on the grader {weights.grader.name}/{weights.grader.fingerprint[:12]}, "
             f"not {grader.name}/{grader.fingerprint[:12]}"
         )
-    if weights.calibration != "none":
-        found.append(f"fitted with the calibration {weights.calibration[:12]}, which is not loaded")
+    if calibration and calibration.grader != grader:
+        found.append("the calibration was fitted on another grader")
+    if weights.calibration != version(calibration):
+        found.append(
+            f"fitted with the calibration {weights.calibration[:12]}, not {version(calibration)[:12]}"
+        )
     if weights.base_reward != base_reward:
         found.append(f"fitted with base reward {weights.base_reward!r}, not {base_reward!r}")
     for name, kind in policy.response_types.items():

@@ -1,0 +1,1 @@
+"""The report opened in a real browser; run by `make test-browser`."""

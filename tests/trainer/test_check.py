@@ -1,0 +1,207 @@
+"""`rbr-train check` against the real service, and against what is none."""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from click.testing import CliRunner, Result
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+from rbr_service.app import create_app
+from rbr_service.state import State
+from rbr_trainer.cli import main
+from rbr_trainer.service import Address, Range
+from tests.conftest import MakeState
+from tests.e2e.processes import until
+
+TYPES = ("hard_refusal", "soft_refusal_1", "soft_refusal_2", "comply")
+KEY = "a key: of/this test"
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RBR_API_KEY", raising=False)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """host:port of an app on a free port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive())
+        host, port = server.servers[0].sockets[0].getsockname()
+        yield f"{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def service(state: State) -> Iterator[str]:
+    """host:port of the real service, ready."""
+    with served(create_app(state)) as netloc:
+        until(lambda: state.ready)
+        yield netloc
+
+
+def check(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["check", *arguments], prog_name="rbr-train")
+
+
+def test_a_service_that_is_fine(make_state: MakeState) -> None:
+    state = make_state()
+    with service(state) as netloc:
+        result = check(f"http://{netloc}/get_reward")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    lines = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
+    assert lines["policy"].endswith("safety")
+    assert lines["reward version"].endswith(state.scorer.reward_version)
+    assert lines["state"].endswith("ready")
+    assert lines["accepted"].endswith("no mismatch")
+    assert all(lines[kind].endswith("nothing") for kind in TYPES)
+    assert "-10 .. 10" in lines["response type"]
+    assert result.stdout.splitlines()[-1] == "Without a base reward these are the whole rewards."
+
+
+def test_a_range_beyond_the_clip_is_told_with_both_remedies(make_state: MakeState) -> None:
+    with service(make_state()) as netloc:
+        result = check(f"http://{netloc}", "--clip-range", "-1", "2")
+    assert result.exit_code == 1
+    line = result.stderr.strip()
+    assert line.startswith("rbr-train: the clip cuts off rewards of ")
+    assert "`rbr fit --strength`" in line
+    wider = line.split("--reward.clip_range ")[1].split()[:2]
+    with service(make_state()) as netloc:
+        assert check(f"http://{netloc}", "--clip-range", *wider).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("reached", "clip", "outside", "within"),
+    [
+        ((-3, 3), (-10, 10), 0, True), ((-3, 3), (-3, 3), 0, True), ((-12, 3), (-10, 10), 2, False),
+        ((-12, 15), (-10, 10), 7, False), ((11, 15), (-10, 10), 4, False), ((-15, -11), (-10, 10), 4, False),
+        ((11, 11), (-10, 10), 0, False),
+    ],
+)  # fmt: skip
+def test_how_much_of_a_range_is_clipped(
+    reached: tuple[float, float], clip: tuple[float, float], outside: float, within: bool
+) -> None:
+    assert Range(*reached).outside(Range(*clip)) == outside
+    assert Range(*reached).within(Range(*clip)) is within
+
+
+def test_accepted_mismatches_and_a_base_reward_are_told(make_state: MakeState) -> None:
+    with service(make_state(base_reward="given", accept_mismatch=True)) as netloc:
+        result = check(f"http://{netloc}")
+    assert result.exit_code == 0
+    assert "accepted         fitted with base reward 'none', not 'given'" in result.stdout
+    assert "The base reward (given) is added before the clip and is not counted here" in result.stdout
+
+
+def test_a_service_that_is_not_ready(make_state: MakeState) -> None:
+    state = make_state()
+    with service(state) as netloc:
+        state.stopping = True
+        result = check(f"http://{netloc}")
+    assert result.exit_code == 1
+    assert "not ready: shutting down" in result.stdout
+    assert result.stderr == "rbr-train: the service is not ready: shutting down\n"
+
+
+def test_the_key_comes_from_the_environment_or_the_url(
+    make_state: MakeState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(make_state(api_key=KEY)) as netloc:
+        without = check(f"http://{netloc}")
+        wrong = check(f"http://me:wrong@{netloc}")
+        in_url = check(f"http://me:a%20key%3A%20of%2Fthis%20test@{netloc}/get_reward")
+        monkeypatch.setenv("RBR_API_KEY", KEY)
+        in_environment = check(f"http://me:wrong@{netloc}")
+    assert (without.exit_code, wrong.exit_code) == (1, 1)
+    assert "none was given: set RBR_API_KEY" in without.stderr
+    assert "refuses the one given: set RBR_API_KEY" in wrong.stderr
+    assert "wrong" not in wrong.output
+    assert (in_url.exit_code, in_environment.exit_code) == (0, 0)
+
+
+def test_nothing_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = check(f"http://127.0.0.1:{port}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"rbr-train: nothing answers at http://127.0.0.1:{port}: ")
+    assert "Traceback" not in result.output
+
+
+def test_what_answers_is_no_reward_service() -> None:
+    page = FastAPI()
+    page.get("/{path:path}", response_class=HTMLResponse)(lambda path: "<h1>Hello</h1>")
+    with served(page) as netloc:
+        assert "does not answer as a reward service" in check(f"http://{netloc}").stderr
+    with served(FastAPI()) as netloc:
+        assert "(status 404)" in check(f"http://{netloc}").stderr
+
+
+def test_a_service_of_another_version(make_state: MakeState) -> None:
+    state = make_state()
+    older = create_app(state)
+    older.router.routes = [r for r in older.router.routes if getattr(r, "path", "") != "/v1/policy"]
+    older.get("/v1/policy")(lambda: {"policy": "safety", "reward_version": "0", "accepted_mismatches": []})
+    with served(older) as netloc:
+        result = check(f"http://{netloc}")
+    assert result.exit_code == 1
+    assert "KeyError('reward_range')" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("127.0.0.1:8000",), ("ftp://a",), ("http://a:b",), ("http://a,http://b",),
+        ("http://a", "--clip-range", "3", "3"), ("http://a", "--clip-range", "3"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_usage(arguments: tuple[str, ...]) -> None:
+    assert check(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h:1/p",
+        "http://h:1/p/",
+        "http://h:1/p/get_reward",
+        "http://h:1/p/score",
+        "http://u:k@h:1/p/v1/score",
+    ],
+)
+def test_the_trainers_url_is_the_services(url: str) -> None:
+    assert Address.parse(url).root == "http://h:1/p"
+
+
+def test_the_command_needs_nothing_of_the_service(make_state: MakeState) -> None:
+    """The trainer's environment holds neither the service nor what it depends on."""
+    imports = "import sys, rbr_trainer.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", imports], capture_output=True, text=True, check=True
+    ).stdout
+    foreign = set(loaded.split()) - set(sys.stdlib_module_names) - {"rbr_trainer", "click", "__main__"}
+    assert not {name for name in foreign if not name.startswith(("_", "sitecustomize"))}
+    command = str(Path(sys.executable).with_name("rbr-train"))
+    with service(make_state()) as netloc:
+        finished = subprocess.run(
+            [command, "check", f"http://{netloc}"], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert finished.returncode == 0, finished.stderr
+    assert "hard_refusal" in finished.stdout

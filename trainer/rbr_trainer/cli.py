@@ -1,0 +1,39 @@
+"""`rbr-train`: what surrounds a training run.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+"""
+
+import sys
+
+import click
+
+from rbr_trainer.check import check
+from rbr_trainer.service import ServiceError
+
+
+class Commands(click.Group):
+    """Turns what is wrong with the service into lines and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ServiceError as error:
+            for line in str(error).splitlines():
+                click.echo(f"rbr-train: {line}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rule-based-rewards")
+def main() -> None:
+    """Train with OpenRLHF against the reward service.
+
+    \b
+    Before a run:
+      rbr-train check http://127.0.0.1:8000   is the service ready, are its rewards inside the clip range?
+    """  # noqa: D301 - click's mark: keep these lines as they are
+
+
+for command in (check,):
+    main.add_command(command)
