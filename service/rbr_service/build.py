@@ -15,7 +15,7 @@ from rbr_service.graders.base import Grader
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
 from rbr_service.rbr.model import Weights, bind
-from rbr_service.rbr.policy import load
+from rbr_service.rbr.policy import Policy, load
 from rbr_service.scorer import LowMass, Scorer
 from rbr_service.settings import Settings
 
@@ -67,18 +67,19 @@ def calibration_path(settings: Settings, grader: Grader, path: Path) -> Path | N
     return None if str(settings.calibration) == NONE else settings.calibration
 
 
-def load_calibration(settings: Settings, path: Path, grader: Grader) -> Calibration | None:
+def load_calibration(settings: Settings, policy: Policy, path: Path, grader: Grader) -> Calibration | None:
     """The calibration in force, None where there is none. Raises CalibrationError."""
     file = calibration_path(settings, grader, path)
     if file is None:
         return None
-    remedy = f"{command('calibrate', settings, GRADED_WITH)} --gold labelled.jsonl -o {shlex.quote(str(file))}"
+    remedy = (
+        f"{command('calibrate', settings, GRADED_WITH)} --gold labelled.jsonl -o {shlex.quote(str(file))}"
+    )
     calibration = Calibration.load(file, remedy)
-    if calibration.grader != identity(grader) and not settings.accept_mismatch:
-        was, now = calibration.grader, identity(grader)
+    found = calibration.mismatches(identity(grader), policy.question_hashes)
+    if found and not settings.accept_mismatch:
         raise CalibrationError(
-            f"{file}: fitted on the grader {was.name}/{was.fingerprint[:12]}, not {now.name}/"
-            f"{now.fingerprint[:12]}: make it anew with: {remedy} (or go without: --calibration none)"
+            f"{file}: {'; '.join(found)}: make it anew with: {remedy} (or go without: --calibration none)"
         )
     return calibration
 
@@ -130,7 +131,7 @@ def make_scorer(
     remedy = _remedy(settings, file)
     model = bind(
         policy, Weights.load(file, remedy), identity(grader), base.source,
-        calibration=load_calibration(settings, path, grader),
+        calibration=load_calibration(settings, policy, path, grader),
         accept_mismatch=settings.accept_mismatch, remedy=remedy,
     )  # fmt: skip
     low_mass = LowMass(settings.on_low_mass, settings.min_label_mass)

@@ -63,11 +63,11 @@ def released_loop(ranked: Ranked) -> float:
         reward = base + phi @ weights
         return torch.relu(1.0 + reward[worse[pairs]] - reward[better[pairs]]).mean()
 
-    losses = []
+    losses: list[tuple[float, float]] = []
     for _ in range(STEPS):
         steps.zero_grad()
         loss = hinge(slice(0, fitted))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         steps.step()
         losses.append((loss.item(), hinge(slice(fitted, None)).item()))
     return losses[-1][0]

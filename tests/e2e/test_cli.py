@@ -23,6 +23,11 @@ HELP = {
     ("policy", "diff"): "Say what changes between two policies",
     ("evaluate",): "Measure the grader on labelled completions.",
     ("fit",): "Fit the weights of a policy",
+    ("ablate",): "Held-out ranking error without each part of the reward",
+    ("synthesize",): "Write ranked completions for a policy",
+    ("calibrate",): "--gold",
+    ("label",): "-o",
+    ("agreement",): "kappa",
 }
 FIGURES = ("proposition_accuracy", "balanced_accuracy", "class_accuracy", "class_macro_recall")
 

@@ -167,13 +167,14 @@ class KilledError(BaseException):
     """In place of SIGKILL: nothing catches it."""
 
 
-@pytest.mark.parametrize("step", ["_sync", "_finish", "os.replace", "Path.unlink"])
+@pytest.mark.parametrize("step", ["settle", "_finish", "os.fsync", "os.replace", "Path.unlink"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_in_the_end(
     score: Score, source: Path, output: Path, expected: bytes, step: str, after: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    owner, name = {"os.replace": (os, "replace"), "Path.unlink": (Path, "unlink")}.get(step, (batch, step))
+    of_system = {"os.fsync": (os, "fsync"), "os.replace": (os, "replace"), "Path.unlink": (Path, "unlink")}
+    owner, name = of_system.get(step, (batch, step))
     original = getattr(owner, name)
 
     def killed(*arguments: Any) -> None:

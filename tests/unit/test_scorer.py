@@ -52,7 +52,7 @@ def make(safety: Policy, weights: Weights) -> Make:
 
     def made(grader: FixedGrader, **given: Any) -> Scorer:
         policy = given.get("policy", safety)
-        model = LinearModel(policy, weights, ())
+        model = LinearModel(policy, weights, None, ())
         base: BaseReward = given.get("base", NoBaseReward())
         low_mass = given.get("low_mass", LowMass())
         return Scorer(policy, model, grader, base, given.get("metrics", Metrics()), low_mass)
@@ -110,7 +110,7 @@ def test_a_lower_bound_is_the_smallest_reward_the_unknown_could_give(make: Make,
 def test_no_values_of_the_unknown_give_less(
     safety: Policy, weights: Weights, p: list[float], unknown: set[int]
 ) -> None:
-    kind = LinearModel(safety, weights, ()).types["hard_refusal"]
+    kind = LinearModel(safety, weights, None, ()).types["hard_refusal"]
     row = p[: len(kind.propositions)]
     least = kind.score(kind.least(row, sorted(unknown))).rbr_reward
     assert least <= kind.score(row).rbr_reward + 1e-9

@@ -170,7 +170,7 @@ class Backends:
     def make(cls, settings: Settings, policy: Policy, path: Path) -> "Backends":
         """As the settings say. Raises StartupError."""
         grader = make_grader(settings, policy, path, Metrics(), serving=False)
-        calibration = load_calibration(settings, path, grader)
+        calibration = load_calibration(settings, policy, path, grader)
         return cls(grader, calibration, make_base_reward(settings, serving=False))
 
 

@@ -69,11 +69,11 @@ def variants(train: Ranked, held_out: Ranked, seed: int) -> Iterator[Variant]:
     kind = train.kind
     yield Variant(NOTHING, train, held_out)
     for column, name in enumerate(kind.propositions):
-        yield Variant(name, *(_silenced(part, column, train) for part in (train, held_out)))
+        yield Variant(name, _silenced(train, column, train), _silenced(held_out, column, train))
     if kind.class_features:
         yield Variant(CLASSES, train, held_out, tuple(f"class:{name}" for name in kind.classes))
     if train.base.any():
-        yield Variant(BASE, *(_unpaid(part) for part in (train, held_out)))
+        yield Variant(BASE, _unpaid(train), _unpaid(held_out))
     prompts = np.random.default_rng(seed).permutation(np.unique(train.prompts))
     for fraction in FRACTIONS:
         kept = prompts[: max(1, round(fraction * len(prompts)))]

@@ -4,16 +4,11 @@ Document -> check(shape, names, derivations, rules) -> PolicyFile, or the first 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from itertools import chain
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from rbr_service.faults import sentence
 from rbr_service.rbr import proofs
 from rbr_service.rbr.diagram import Conditions
-from rbr_service.rbr.document import Document, Key
+from rbr_service.rbr.document import Document, Key, shaped
 from rbr_service.rbr.schema import AUTO, OUT_OF_SCOPE, Auto, PolicyFile
 
 Fold = Callable[[str], str]
@@ -21,7 +16,7 @@ Fold = Callable[[str], str]
 
 def check(source: Document, fold: Fold) -> PolicyFile:
     """The file's content if every rule about policy files holds. Raises PolicyError."""
-    file = _shape(source)
+    file = shaped(source, PolicyFile)
     _distinct(source, file)
     _labels(source, file, fold)
     _unlabelled(source, file)
@@ -32,35 +27,6 @@ def check(source: Document, fold: Fold) -> PolicyFile:
     proofs.rules(source, file)
     _all_used(source, file)
     return file
-
-
-def _shape(source: Document) -> PolicyFile:
-    if source.data is None:
-        raise source.error((), "is empty")
-    try:
-        return PolicyFile.model_validate(source.data)
-    except ValidationError as error:
-        fault = max(error.errors(include_url=False), key=lambda e: _nearness(source, e))
-        problem = sentence(fault)
-        if fault["type"] == "string_type":
-            problem += " (in YAML put quotes around yes, no, on, off and numbers)"
-        if fault["type"] == "missing":
-            problem = f"lacks the key {fault['loc'][-1]!r}: add it"
-        raise source.error(_key(source, fault["loc"]), problem) from error
-
-
-def _nearness(source: Document, fault: ErrorDetails) -> tuple[int, bool]:
-    """The deepest fault tells most; where a mapping or a list may stand, that of the one that stands."""
-    return len(_key(source, fault["loc"])), fault["type"] not in ("dict_type", "list_type")
-
-
-def _key(source: Document, loc: tuple[str | int, ...]) -> Key:
-    """The location pydantic gives, without the names of union members that stand in it."""
-    key: Key = ()
-    for part in loc:
-        if (*key, part) in source.lines:
-            key = (*key, part)
-    return key
 
 
 def _distinct(source: Document, file: PolicyFile) -> None:
@@ -97,8 +63,7 @@ def _labels(source: Document, file: PolicyFile, fold: Fold) -> None:
     for category, entry in file.content_policy.items():
         take(category, ("content_policy", category), f"the category {category!r}")
         if entry.response_type != OUT_OF_SCOPE:
-            _known(
-                source,
+            source.require(
                 ("content_policy", category, "response_type"),
                 entry.response_type,
                 file.response_types,
@@ -117,7 +82,7 @@ def _unlabelled(source: Document, file: PolicyFile) -> None:
             f"strictest_first: [{order}]}}` with the strictest type first",
         )
     if file.unlabelled not in (OUT_OF_SCOPE, "error", AUTO):
-        _known(source, ("unlabelled",), file.unlabelled, file.response_types, "response type")
+        source.require(("unlabelled",), file.unlabelled, file.response_types, "response type")
 
 
 def _auto(source: Document, file: PolicyFile, auto: Auto) -> None:
@@ -129,7 +94,7 @@ def _auto(source: Document, file: PolicyFile, auto: Auto) -> None:
         )
     order: Key = ("auto", "strictest_first")
     for i, name in enumerate(auto.strictest_first):
-        _known(source, (*order, i), name, file.response_types, "response type")
+        source.require((*order, i), name, file.response_types, "response type")
         if name in auto.strictest_first[:i]:
             raise source.error((*order, i), f"{name!r} stands twice: remove one")
     for name in file.response_types:
@@ -147,7 +112,7 @@ def _types(source: Document, file: PolicyFile) -> None:
         for key, entries in lists.items():
             for i, entry in enumerate(entries):
                 place: Key = ("response_types", name, *key, i)
-                _known(source, place, entry, file.propositions, "proposition")
+                source.require(place, entry, file.propositions, "proposition")
                 if entry in entries[:i]:
                     raise source.error(place, f"{entry!r} stands twice: remove one")
         both = set(spec.good) & set(spec.bad)
@@ -170,16 +135,16 @@ def _conditions(source: Document, file: PolicyFile) -> None:
     for derived, condition in file.derived.items():
         _condition(source, ("derived", derived), condition, names)
     for response_type, rules in file.rules.items():
-        _known(source, ("rules", response_type), response_type, file.response_types, "response type")
+        source.require(("rules", response_type), response_type, file.response_types, "response type")
         for name, condition in rules.items():
-            _known(source, ("rules", response_type, name), name, file.classes, "class")
+            source.require(("rules", response_type, name), name, file.classes, "class")
             _condition(source, ("rules", response_type, name), condition, names)
 
 
 def _condition(source: Document, key: Key, condition: Conditions, names: Iterable[str]) -> None:
     if isinstance(condition, Mapping):
         for name in condition:
-            _known(source, (*key, name), name, names, "proposition or derived proposition")
+            source.require((*key, name), name, names, "proposition or derived proposition")
     else:
         for i, part in enumerate(condition):
             _condition(source, (*key, i), part, names)
@@ -192,10 +157,9 @@ def _metrics(source: Document, file: PolicyFile) -> None:
     ):
         for response_type, classes in table.items():
             key = ("metrics", metric, response_type)
-            _known(source, key, response_type, file.response_types, "response type")
+            source.require(key, response_type, file.response_types, "response type")
             for i, name in enumerate(classes):
-                _known(
-                    source,
+                source.require(
                     (*key, i),
                     name,
                     file.rules[response_type],
@@ -212,11 +176,3 @@ def _all_used(source: Document, file: PolicyFile) -> None:
         for name in names:
             if name not in used:
                 raise source.error((section, name), "is used by no rule and no feature: use or remove it")
-
-
-def _known(source: Document, key: Key, name: str, names: Iterable[str], kind: str) -> None:
-    known = list(names)
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        raise source.error(key, f"{name!r} is not a {kind} of this policy; {hint}")

@@ -1,18 +1,23 @@
 """A YAML file as plain data plus the line every key stands on.
 
-path -> Document(data, lines) -> whoever validates can say file, line and key
+path -> Document(data, lines) -> shaped (pydantic) -> whoever validates can say file, line and key
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from rbr_service.errors import PolicyError
+from rbr_service.faults import sentence
 
 Key = tuple[str | int, ...]
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,14 @@ class Document:
     def error(self, key: Sequence[str | int], problem: str) -> PolicyError:
         """A refusal that points at `key`."""
         return PolicyError(self.path, self.line(key), ".".join(map(str, key)), problem)
+
+    def require(self, key: Sequence[str | int], name: str, names: Iterable[str], kind: str) -> None:
+        """Refuse a name at `key` that is none of the policy's `names`; `kind` is what they are."""
+        known = list(names)
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise self.error(key, f"{name!r} is not a {kind} of this policy; {hint}")
 
 
 def load(path: Path, name: str | None = None) -> Document:
@@ -73,6 +86,36 @@ def parse(text: str, label: str) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def shaped(source: Document, shape: type[Shape]) -> Shape:
+    """The document's content in the shape of a model. Raises PolicyError for the fault that tells most."""
+    if source.data is None:
+        raise source.error((), "is empty")
+    try:
+        return shape.model_validate(source.data)
+    except ValidationError as error:
+        fault = max(error.errors(include_url=False), key=lambda e: _nearness(source, e))
+        problem = sentence(fault)
+        if fault["type"] == "string_type":
+            problem += " (in YAML put quotes around yes, no, on, off and numbers)"
+        if fault["type"] == "missing":
+            problem = f"lacks the key {fault['loc'][-1]!r}: add it"
+        raise source.error(_key(source, fault["loc"]), problem) from error
+
+
+def _nearness(source: Document, fault: ErrorDetails) -> tuple[int, bool]:
+    """The deepest fault tells most; where a mapping or a list may stand, that of the one that stands."""
+    return len(_key(source, fault["loc"])), fault["type"] not in ("dict_type", "list_type")
+
+
+def _key(source: Document, loc: tuple[str | int, ...]) -> Key:
+    """The location pydantic gives, without the names of union members that stand in it."""
+    key: Key = ()
+    for part in loc:
+        if (*key, part) in source.lines:
+            key = (*key, part)
+    return key
 
 
 class _Loader(yaml.SafeLoader):

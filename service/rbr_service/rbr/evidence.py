@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from rbr_service.errors import DataError
-from rbr_service.rbr import ranking
+from rbr_service.rbr import evaluation, ranking
+from rbr_service.rbr.evaluation import Judged
 from rbr_service.rbr.fit import Fit, Objective, fit
 from rbr_service.rbr.ranked import Floats, Ints, Ranked
 from rbr_service.rbr.ranking import Interval
@@ -195,11 +196,9 @@ def rewards(weights: Mapping[str, float], held_out: Ranked) -> dict[str, dict[st
 
 def confusion(ranked: Ranked) -> dict[str, Any]:
     """Labelled class (rows) against the most probable one by the grader (columns)."""
-    kind = ranked.kind
-    said = kind.diagram.of_rows(ranked.p[:, : len(kind.diagram.variables)]).argmax(axis=1)
-    counts = np.zeros((len(kind.classes), len(kind.classes)), dtype=int)
-    np.add.at(counts, (ranked.ranks, said), 1)
-    return {"classes": list(kind.classes), "counts": counts.tolist()}
+    diagram = ranked.kind.diagram
+    p = diagram.of_rows(ranked.p[:, : len(diagram.variables)])
+    return evaluation.confusion(Judged(ranked.kind, np.arange(len(ranked)), ranked.ranks, p))
 
 
 def shown(interval: Interval | None) -> dict[str, float] | None:

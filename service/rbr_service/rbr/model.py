@@ -207,8 +207,9 @@ def _mismatches(
             f"fitted on the grader {weights.grader.name}/{weights.grader.fingerprint[:12]}, "
             f"not {grader.name}/{grader.fingerprint[:12]}"
         )
-    if calibration and calibration.grader != grader:
-        found.append("the calibration was fitted on another grader")
+    if calibration:
+        wrong = calibration.mismatches(grader, policy.question_hashes)
+        found += [f"the calibration: {one}" for one in wrong]
     if weights.calibration != version(calibration):
         found.append(
             f"fitted with the calibration {weights.calibration[:12]}, not {version(calibration)[:12]}"
