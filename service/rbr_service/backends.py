@@ -1,7 +1,8 @@
-"""From settings to what answers: the grader and the source of base rewards.
+"""From settings to what answers: the grader, the source of base rewards, the writer of completions.
 
     Settings -> Encoder, Layout, Engine, VerdictCache -> LLMGrader      (or cues -> LexicalGrader)
              -> Encoder -> UpstreamReward | ClassifyReward               (or none, given)
+             -> ChatWriter, or EngineWriter over the grader's engine     (or templates)
 
 Nothing is loaded or reached here; `start` does that.
 """
@@ -27,6 +28,11 @@ from rbr_service.rewards.classify import ClassifyReward
 from rbr_service.rewards.upstream import UpstreamReward
 from rbr_service.settings import Settings
 from rbr_service.work import LINGER
+from rbr_service.writers.base import Writer
+from rbr_service.writers.chat import ChatWriter
+from rbr_service.writers.engine import EngineWriter
+from rbr_service.writers.pieces import Templates
+from rbr_service.writers.templates import TemplateWriter
 
 OUTLIVES = 2 * LINGER  # seconds: a try goes on after those who wait for it have left
 
@@ -73,6 +79,24 @@ def make_base_reward(settings: Settings, *, serving: bool) -> BaseReward:
         patience=settings.grader_deadline + OUTLIVES, start_patience=settings.grader_start,
         deadline=settings.grader_deadline if serving else None,
     )  # fmt: skip
+
+
+def make_writer(settings: Settings, policy: Policy, grader: Grader, templates: Templates | None) -> Writer:
+    """Who writes completions. `templates` are needed by the template writer only. Raises StartupError."""
+    if settings.writer == "openai":
+        return ChatWriter(
+            policy, str(settings.writer_url), str(settings.writer_model), key=_secret(settings.writer_key),
+            temperature=settings.writer_temperature, max_tokens=settings.writer_max_tokens,
+            concurrency=settings.writer_concurrency, patience=settings.writer_patience,
+        )  # fmt: skip
+    if settings.writer == "vllm" and isinstance(grader, LLMGrader) and isinstance(grader.engine, VLLMEngine):
+        return EngineWriter(
+            policy, _grader_encoder(settings), grader.engine,
+            temperature=settings.writer_temperature, max_tokens=settings.writer_max_tokens,
+        )  # fmt: skip
+    if templates is None:
+        raise SettingsError("writer templates: needs a templates file")
+    return TemplateWriter(templates)
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -7,7 +7,6 @@ The output appears only when all rows are in it.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from rbr_service import answers, rows
 from rbr_service.errors import DataError, RequestError
-from rbr_service.journal import Journal, journal
+from rbr_service.journal import Journal, journal, settle
 from rbr_service.reading import Reader
 from rbr_service.scorer import Sample, Scorer
 
@@ -136,18 +135,8 @@ def _finish(kept: Journal, output: Path) -> Summary:
     summary = Summary()
     writer = _parquet if rows.is_parquet(output) else _jsonl
     writer(_counted(kept.lines(), summary), partial)
-    _sync(partial)
-    os.replace(partial, output)
-    _sync(output.parent)  # the new name lasts before the journal goes
+    settle(partial, output)  # the new name lasts before the journal goes
     return summary
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _counted(lines: Iterator[bytes], summary: Summary) -> Iterator[bytes]:

@@ -76,3 +76,18 @@ def journal(path: Path, binding: dict[str, Any]) -> Iterator[Journal]:
         except OSError:
             pass  # a file system without locks
         yield Journal(file, path, binding)
+
+
+def settle(partial: Path, output: Path) -> None:
+    """Give a finished file its name; it has it for good when this returns."""
+    _sync(partial)
+    os.replace(partial, output)
+    _sync(output.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

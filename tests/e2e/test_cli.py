@@ -25,9 +25,9 @@ HELP = {
     ("fit",): "Fit the weights of a policy",
     ("ablate",): "Held-out ranking error without each part of the reward",
     ("synthesize",): "Write ranked completions for a policy",
-    ("calibrate",): "--gold",
-    ("label",): "-o",
-    ("agreement",): "kappa",
+    ("calibrate",): "Calibrate the grader on labelled completions.",
+    ("label",): "Label the completions of IN",
+    ("agreement",): "Measure how far two annotators agree",
 }
 FIGURES = ("proposition_accuracy", "balanced_accuracy", "class_accuracy", "class_macro_recall")
 

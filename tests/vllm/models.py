@@ -46,10 +46,13 @@ def _shape(size: Size) -> dict[str, int]:
     }
 
 
-def language_model(folder: Path, size: Size = TINY, seed: int = SEED, *, answering: bool = False) -> Path:
+def language_model(
+    folder: Path, size: Size = TINY, seed: int = SEED, *, answering: bool = False, brief: bool = False
+) -> Path:
     """A Qwen3 with random float32 weights, beside its tokenizer.
 
-    An `answering` one puts most of its probability on yes and no, as an instruct model does.
+    An `answering` one puts most of its probability on yes and no, as an instruct model does; a `brief` one
+    also ends its turn soon.
     """
     save_tokenizer(folder)
     torch.manual_seed(seed)
@@ -57,13 +60,13 @@ def language_model(folder: Path, size: Size = TINY, seed: int = SEED, *, answeri
     config = Qwen3Config(**_shape(size), tie_word_embeddings=False, initializer_range=0.15)
     model = Qwen3ForCausalLM(config).to(torch.float32)
     if answering:
-        _prefer_labels(model)
+        _prefer(model, [*labels(), *([config.eos_token_id] if brief else [])])
     model.save_pretrained(folder)
     return folder
 
 
-def _prefer_labels(model: Qwen3ForCausalLM) -> None:
-    """Let every token carry one same number to the end, where only yes and no look at it."""
+def _prefer(model: Qwen3ForCausalLM, ids: list[int]) -> None:
+    """Let every token carry one same number to the end, where only these ids look at it."""
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 0] = 1.0
         for layer in model.model.layers:
@@ -72,7 +75,7 @@ def _prefer_labels(model: Qwen3ForCausalLM) -> None:
         sample = torch.tensor([tokenizer().encode(text(100)).ids])
         carried = model.model(sample).last_hidden_state[0, :, 0].mean()
         model.lm_head.weight[:, 0] = 0.0
-        model.lm_head.weight[labels(), 0] = PREFERENCE / carried
+        model.lm_head.weight[ids, 0] = PREFERENCE / carried
 
 
 def labels() -> list[int]:

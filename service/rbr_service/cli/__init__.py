@@ -7,11 +7,16 @@ import sys
 
 import click
 
+from rbr_service.cli.ablate import ablate
+from rbr_service.cli.agreement import compare
+from rbr_service.cli.calibrate import calibrate
 from rbr_service.cli.evaluate import evaluate
 from rbr_service.cli.fit import fit
+from rbr_service.cli.label import label
 from rbr_service.cli.policy import policy
 from rbr_service.cli.score import score
 from rbr_service.cli.serve import serve
+from rbr_service.cli.synthesize import synthesize
 from rbr_service.errors import RBRError, RequestError, StartupError
 
 
@@ -37,10 +42,14 @@ def main() -> None:
       rbr policy check safety          is the policy sound?
       rbr serve                        the reward endpoint, on http://127.0.0.1:8000
       rbr score in.jsonl -o out.jsonl  the same rewards, for a file
+      rbr label in.jsonl -o gold.jsonl your own yes and no
       rbr evaluate --gold gold.jsonl   how good is the grader?
+      rbr calibrate --gold gold.jsonl  make its probabilities mean what they say
+      rbr synthesize -o ranked.jsonl   ranked completions, written to order
       rbr fit --policy safety          weights from ranked completions
+      rbr ablate                       what each part of the reward is worth
     """  # noqa: D301 - click's mark: keep these lines as they are
 
 
-for command in (serve, score, evaluate, fit, policy):
+for command in (serve, score, label, compare, evaluate, calibrate, fit, ablate, policy, synthesize):
     main.add_command(command)

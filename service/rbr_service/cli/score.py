@@ -1,7 +1,6 @@
 """`rbr score`: rewards for a file of completions."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,12 @@ import click
 from rbr_service.batch import Summary, score_file
 from rbr_service.build import make_scorer
 from rbr_service.cli.options import SCORING, read, settings_options, writable
+from rbr_service.cli.progress import Progress
 from rbr_service.errors import BaseRewardError, DataError, GraderError, RBRError
 from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
 from rbr_service.settings import Settings
-
-CLEAR_LINE = "\r\x1b[K"
 
 
 @click.command()
@@ -63,40 +61,8 @@ async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) 
     for mismatch in scorer.model.mismatches:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
     async with started(scorer.grader), started(scorer.base):
-        with Progress() as progress:
+        with Progress("scoring") as progress:
             return await score_file(
                 source, output, scorer, Reader(settings), strict=strict, progress=progress.show,
                 report=progress.say,
             )  # fmt: skip
-
-
-class Progress:
-    """A bar on a terminal; elsewhere a line for every tenth."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._bar: Any = None
-        self._tenth = -1
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.render_finish()
-
-    def show(self, done: int, total: int) -> None:
-        """`done` of `total` rows; the first call may begin in the middle."""
-        if self._terminal:
-            # click takes the rows done before for this run's and would promise too early an end.
-            self._bar = self._bar or click.progressbar(
-                length=total, label="scoring", show_pos=True, show_eta=not done, file=sys.stderr
-            )
-            self._bar.update(done - self._bar.pos)
-        elif (tenth := 10 * done // max(total, 1)) != self._tenth:
-            self._tenth = tenth
-            self.say(f"scoring: {done} of {total} rows")
-
-    def say(self, message: str) -> None:
-        """A line of its own, above the bar."""
-        click.echo(f"{CLEAR_LINE if self._bar else ''}rbr: {message}", err=True)

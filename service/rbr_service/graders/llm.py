@@ -92,6 +92,11 @@ class LLMGrader:
             "model changed (--grader-revision)."
         )  # fmt: skip
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the model; `rbr synthesize` may write with it too."""
+        return self._engine
+
     async def start(self) -> None:
         """Load the engine, check it, and warm it with the whole book. Raises GraderError."""
         await self._cache.start()

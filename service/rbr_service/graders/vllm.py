@@ -1,6 +1,7 @@
 """A model on vLLM in this process: AsyncLLM, which keeps its core in processes of its own.
 
     Prompts -> one request per ending, max_tokens 1, logprob_token_ids -> Answer, each as it finishes
+    token ids -> one request -> how the text goes on (`rbr synthesize` writes with the grader's model)
 
 vLLM shares the prefix of requests that arrive together and counts what it had cached. A request is
 never cancelled while it is being submitted, for vLLM then forgets to end it (its issue 57061): it is
@@ -96,27 +97,52 @@ class VLLMEngine:
             finally:
                 await self._end({task: f"{call}-{i}" for task, i in requests.items()})
 
+    async def generate(
+        self, ids: Sequence[int], *, max_tokens: int, temperature: float, seed: int
+    ) -> tuple[str, bool]:
+        """How a prompt goes on, without control tokens, and whether the model ended it by itself.
+
+        The seed counts on GPUs only. Raises GraderError, GraderDeadError.
+        """
+        async with self._slots:
+            await self.check()
+            name = f"rbr-{next(self._names)}"
+            asked = {"max_tokens": max_tokens, "temperature": temperature}
+            if self._config.device_config.device_type == "cuda":
+                # A CPU's generator cannot be set back, as vLLM does after a part of a seeded prompt: it dies.
+                asked["seed"] = seed
+            task = asyncio.create_task(self._outputs(name, list(ids), asked))
+            try:
+                while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+                    await self.check()
+                return _continuation(task.result())
+            finally:
+                await self._end({task: name})
+
     async def _answer(self, name: str, ids: list[int], labels: Sequence[int]) -> Answer:
+        asked = {
+            "max_tokens": 1, "temperature": 0, "ignore_eos": True, "detokenize": False,
+            "logprob_token_ids": list(labels),
+        }  # fmt: skip
+        return _read(await self._outputs(name, ids, asked), labels)
+
+    async def _outputs(self, name: str, ids: list[int], asked: Mapping[str, Any]) -> list[Any]:
         from vllm.exceptions import VLLMError
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
         from vllm import SamplingParams
 
-        asked = SamplingParams(
-            max_tokens=1, temperature=0, ignore_eos=True, detokenize=False,
-            logprob_token_ids=list(labels), output_kind=RequestOutputKind.FINAL_ONLY,
-        )  # fmt: skip
+        sampling = SamplingParams(**asked, output_kind=RequestOutputKind.FINAL_ONLY)
         prompt = {"type": "token", "prompt_token_ids": ids}
         try:
-            outputs = [output async for output in self._llm.generate(prompt, asked, name)]
+            return [output async for output in self._llm.generate(prompt, sampling, name)]
         except EngineDeadError as error:
             raise self._death() from error
         except (VLLMError, ValueError) as error:
             raise GraderError(f"vLLM refuses a prompt of {len(ids)} tokens: {_shown(error)}") from error
-        return _read(outputs, labels)
 
-    async def _end(self, requests: dict[asyncio.Task[Answer], str]) -> None:
+    async def _end(self, requests: Mapping[asyncio.Task[Any], str]) -> None:
         """Abort what is unfinished and wait for it, even when the one who waits is cancelled again."""
         if not all(task.done() for task in requests):
             ending = asyncio.create_task(self._abort(requests))
@@ -126,7 +152,7 @@ class VLLMEngine:
         for task in requests:
             task.cancelled() or task.exception()  # seen: one failure has been told, the others need not
 
-    async def _abort(self, requests: dict[asyncio.Task[Answer], str]) -> None:
+    async def _abort(self, requests: Mapping[asyncio.Task[Any], str]) -> None:
         pending = {task for task in requests if not task.done()}
         while pending:
             if self._dead_now():
@@ -162,9 +188,21 @@ class VLLMEngine:
             await asyncio.sleep(0)  # its sockets close in this loop
 
 
+def _choice(outputs: list[Any]) -> Any:
+    return outputs[-1].outputs[0] if outputs and outputs[-1].outputs else None
+
+
+def _continuation(outputs: list[Any]) -> tuple[str, bool]:
+    """The text of a finished request's outputs, and whether it was the model that ended it."""
+    choice = _choice(outputs)
+    if choice is None:
+        raise GraderError("vLLM ended a request without an answer")
+    return str(choice.text), choice.finish_reason == "stop"
+
+
 def _read(outputs: list[Any], labels: Sequence[int]) -> Answer:
     """The labels' log probabilities in a finished request's outputs. Raises GraderError."""
-    choice = outputs[-1].outputs[0] if outputs and outputs[-1].outputs else None
+    choice = _choice(outputs)
     if choice is None or not choice.logprobs:
         raise GraderError(f"vLLM ended a request without an answer: {choice and choice.finish_reason}")
     found = choice.logprobs[0]

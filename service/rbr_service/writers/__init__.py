@@ -1,0 +1,1 @@
+"""Who writes completions to order: from templates, or a language model."""
