@@ -35,23 +35,27 @@ test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, in
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.
 PAPERS_ERRORS = --simulate-base-reward hard_refusal=0.70 --simulate-base-reward soft_refusal_1=0.32 \
 	--simulate-base-reward soft_refusal_2=0.32 --simulate-base-reward comply=0.105
-SYNTHESIZE = .venv/bin/rbr synthesize --unfiltered --policy
 RULES = rules/rbr_rules
+SYNTHESIZE = .venv/bin/rbr synthesize --unfiltered
+SAFETY_TEXTS = templates templates-2 templates-3 templates-4
 WEIGHTS ?= $(RULES)
 
-weights: install  ## fit the shipped weights anew; reports in build/
+weights: install  ## fit the shipped weights anew and judge them; reports in build/
 	mkdir -p build
-	$(SYNTHESIZE) safety --count 300 -o build/safety.first.jsonl
-	$(SYNTHESIZE) safety --count 300 --templates $(RULES)/safety.templates-b.yaml -o build/safety.second.jsonl
-	cat build/safety.first.jsonl build/safety.second.jsonl > build/safety.ranked.jsonl
-	$(SYNTHESIZE) safety --count 500 --templates $(RULES)/safety.held-out.yaml -o build/safety.held-out.jsonl
-	$(SYNTHESIZE) assistant_style --count 150 -o build/assistant_style.ranked.jsonl
-	$(SYNTHESIZE) assistant_style --count 150 --templates $(RULES)/assistant_style.held-out.yaml -o build/assistant_style.held-out.jsonl
-	.venv/bin/rbr fit --policy assistant_style --data build/assistant_style.ranked.jsonl \
+	set -e; for texts in $(SAFETY_TEXTS) held-out; do \
+		$(SYNTHESIZE) --policy safety --templates $(RULES)/safety.$$texts.yaml -o build/safety.$$texts.jsonl \
+			--count $$(case $$texts in held-out) echo 510;; *) echo 150;; esac); \
+	done
+	cat $(SAFETY_TEXTS:%=build/safety.%.jsonl) > build/safety.ranked.jsonl
+	set -e; for texts in templates held-out; do \
+		$(SYNTHESIZE) --policy assistant_style --templates $(RULES)/assistant_style.$$texts.yaml --count 150 \
+			-o build/assistant_style.$$texts.jsonl; \
+	done
+	.venv/bin/rbr fit --policy assistant_style --data build/assistant_style.templates.jsonl \
 		--held-out build/assistant_style.held-out.jsonl \
 		-o "$(WEIGHTS)/assistant_style.lexical.json" --report build/assistant_style.html
 	.venv/bin/rbr fit --policy safety --data build/safety.ranked.jsonl --held-out build/safety.held-out.jsonl \
-		$(PAPERS_ERRORS) -o "$(WEIGHTS)/safety.lexical.json" --report build/safety.html --json build/safety.json
+		$(PAPERS_ERRORS) --margin 2 -o "$(WEIGHTS)/safety.lexical.json" --report build/safety.html --json build/safety.json
 
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .

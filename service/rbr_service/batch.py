@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from rbr_service import answers, rows
 from rbr_service.errors import DataError, RequestError
-from rbr_service.journal import Journal, journal, settle
+from rbr_service.files import replacing
+from rbr_service.journal import Journal, journal, journal_path
 from rbr_service.reading import Reader
 from rbr_service.scorer import Sample, Scorer
 
@@ -63,8 +64,8 @@ async def score_file(
     """Score every row of `source` into `output`.
 
     `progress` is told (rows done, rows in all) at the start and after every batch, `report` of bad
-    rows. Raises DataError for a bad row when `strict`, before any is graded; GraderError when the
-    grader fails (run again to go on).
+    rows. Raises DataError for a bad row when `strict`, before any is graded; GraderError and
+    OutputError where grader or disk fails (run again to go on).
     """
     binding = {
         "input": _sha256(source),
@@ -76,7 +77,7 @@ async def score_file(
     if strict:
         _refuse_bad(source, scorer, reader)
     total = rows.count(source)
-    with journal(output.with_name(output.name + ".journal"), binding) as kept:
+    with journal(journal_path(output), binding) as kept:
         done = kept.done
         progress(done, total)
         pending = islice(rows.read(source), done, None)
@@ -89,7 +90,7 @@ async def score_file(
             done += len(batch)
             progress(done, total)
         summary = _finish(kept, output)
-        kept.path.unlink()
+        kept.path.unlink()  # the output is there for good
     return summary
 
 
@@ -131,11 +132,10 @@ def _id(row: rows.Row) -> str | int | None:
 
 
 def _finish(kept: Journal, output: Path) -> Summary:
-    partial = output.with_name(output.name + ".partial")
     summary = Summary()
     writer = _parquet if rows.is_parquet(output) else _jsonl
-    writer(_counted(kept.lines(), summary), partial)
-    settle(partial, output)  # the new name lasts before the journal goes
+    with replacing(output) as partial:
+        writer(_counted(kept.lines(), summary), partial)
     return summary
 
 

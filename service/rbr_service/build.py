@@ -25,6 +25,7 @@ GRADED_WITH = (
     "grader", "grader_model", "grader_tokenizer", "grader_revision", "grader_precision", "grader_url",
     "grader_context", "layout", "min_label_mass", "vllm_args",
 )  # fmt: skip
+WRITTEN_FOR = (*GRADED_WITH, "calibration")
 FITTED_TO = (
     *GRADED_WITH, "calibration", "base_reward", "base_reward_url", "base_reward_model",
     "base_reward_tokenizer",
@@ -102,13 +103,18 @@ def command(name: str, settings: Settings, depends: Iterable[str]) -> str:
     return shlex.join(words)
 
 
-def _remedy(settings: Settings, file: Path) -> str:
-    """How to come by weights; those for given base rewards need data that brings them."""
+def how_to_fit(settings: Settings, file: Path) -> str:
+    """How to come by weights, and by ranked completions first where none lie beside the policy.
+
+    Those for given base rewards need data that brings them.
+    """
+    data = "" if beside(policy_path(settings.policy), ".ranked.jsonl").is_file() else "ranked.jsonl"
+    first = f"{command('synthesize', settings, WRITTEN_FOR)} --unfiltered -o {data} && " if data else ""
     if settings.base_reward == "none" and not file.is_file():
-        return fit_command(settings, output=str(file))
+        return f"{first}{fit_command(settings, data, str(file))}"
     output = "weights.json"
     if settings.base_reward != "given":
-        return f"{fit_command(settings, output=output)}, then start with --weights {output}"
+        return f"{first}{fit_command(settings, data, output)}, then start with --weights {output}"
     data = "ranked-with-base-rewards.jsonl"
     return (
         f"{fit_command(settings, data, output)}, each of the data's completions with its base_reward; then "
@@ -128,7 +134,7 @@ def make_scorer(
     base = make_base_reward(settings, serving=serving)
     grader = grader or make_grader(settings, policy, path, metrics, serving=serving)
     file = weights_path(settings, grader, path)
-    remedy = _remedy(settings, file)
+    remedy = how_to_fit(settings, file)
     model = bind(
         policy, Weights.load(file, remedy), identity(grader), base.source,
         calibration=load_calibration(settings, policy, path, grader),

@@ -13,6 +13,7 @@
     |  |- GraderDeadError     it never will again: the process ends
     |- BaseRewardError        the helpful-only reward model could not answer: HTTP 503
     |- WriterError            the writer of completions could not answer: its server failed
+    |- OutputError            a file that a command makes cannot be written
 
 `code` is stable and part of the HTTP contract. `app.py` turns these into answers, `cli` into exit codes.
 """
@@ -218,3 +219,9 @@ class WriterError(RBRError):
 
     code = "writer_failed"
     status = 503
+
+
+class OutputError(RBRError):
+    """A file cannot be written; what was there is as it was."""
+
+    code = "output_error"

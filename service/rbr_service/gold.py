@@ -6,6 +6,7 @@
 Rows are read as served ones are, but for empty answers, which are labelled too.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class Gold:
     """Labelled rows. `labels` (n, propositions): 0, 1 or NaN where a row does not say.
 
     `types` are the policy's response types, None out of scope; `categories` those of its content policy,
-    None where a row names none; `columns` hold each row's value of the further columns asked for.
+    None where a row names none; `columns` hold each row's value of the further columns asked for. `sha256` is
+    that of the file.
     """
 
     conversations: list[Conversation]
@@ -41,6 +43,7 @@ class Gold:
     categories: list[str | None]
     labels: Floats
     columns: dict[str, list[Any]]
+    sha256: str
 
     @property
     def prompts(self) -> Ints:
@@ -61,7 +64,10 @@ class Gold:
             elif name == LENGTH and all(value is None for value in values):
                 values = [len(one.completion.split()) for one in self.conversations]
             if any(value is not None for value in values):
-                found[name] = slices.groups(values)
+                try:
+                    found[name] = slices.groups(values)
+                except OverflowError as error:
+                    raise DataError(f"{name}: holds a number too large to group rows by") from error
                 if (count := len(set(found[name]))) > MOST_GROUPS:
                     raise DataError(
                         f"{name}: {count} different values: a column of groups has {MOST_GROUPS} at most"
@@ -70,7 +76,7 @@ class Gold:
 
 
 def read(path: Path, policy: Policy, settings: Settings, columns: Sequence[str] = ()) -> Gold:
-    """The labelled rows of a file. Raises DataError that names the line."""
+    """The labelled rows of a regular file, which is read twice. Raises DataError that names the line."""
     reader = Reader(settings.model_copy(update={"empty_completion": "grade"}))
     conversations, types, categories, labels = [], [], [], []
     further: dict[str, list[Any]] = {name: [] for name in columns}
@@ -88,7 +94,8 @@ def read(path: Path, policy: Policy, settings: Settings, columns: Sequence[str] 
             values.append(row.get(name))
     if not conversations:
         raise DataError(f"{path}: holds no rows")
-    return Gold(conversations, types, categories, np.array(labels, dtype=float), further)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Gold(conversations, types, categories, np.array(labels, dtype=float), further, sha256)
 
 
 def _labels(path: Path, number: int, row: dict[str, Any], policy: Policy) -> list[float]:

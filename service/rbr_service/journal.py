@@ -9,11 +9,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rbr_service.errors import DataError
+from rbr_service.errors import DataError, OutputError
 
 
 class Journal:
@@ -46,16 +46,24 @@ class Journal:
         return count
 
     def append(self, lines: list[bytes]) -> None:
-        """Add rows; they survive a crash when this returns."""
-        self._file.writelines(lines)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Add rows; they survive a crash when this returns. Raises OutputError."""
+        try:
+            self._file.writelines(lines)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def lines(self) -> Iterator[bytes]:
         """The rows, in order."""
         with self.path.open("rb") as file:
             file.readline()
             yield from file
+
+
+def journal_path(output: Path) -> Path:
+    """Where the journal of the run that makes `output` lies."""
+    return output.with_name(output.name + ".journal")
 
 
 @contextmanager
@@ -68,7 +76,7 @@ def journal(path: Path, binding: dict[str, Any]) -> Iterator[Journal]:
         file = path.open("a+b")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-    with file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -76,18 +84,6 @@ def journal(path: Path, binding: dict[str, Any]) -> Iterator[Journal]:
         except OSError:
             pass  # a file system without locks
         yield Journal(file, path, binding)
-
-
-def settle(partial: Path, output: Path) -> None:
-    """Give a finished file its name; it has it for good when this returns."""
-    _sync(partial)
-    os.replace(partial, output)
-    _sync(output.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # what was appended is on disk: only a write that failed is tried again here
+            file.close()

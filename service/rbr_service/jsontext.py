@@ -1,6 +1,7 @@
 """JSON that can be read in one way only (I-JSON, RFC 7493).
 
     text or UTF-8 bytes -> value, or ValueError that says what is wrong
+    value -> a line of JSONL
 
 Python takes the last of two equal keys and half of a surrogate pair; either way the reward would
 belong to something else than what the caller meant.
@@ -27,6 +28,11 @@ def loads(text: str | bytes) -> Any:
     except UnicodeEncodeError as error:
         raise ValueError("it holds half of a surrogate pair, which is no character") from error
     return value
+
+
+def line(value: Any) -> bytes:
+    """A value as a line of JSONL."""
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rbr_service import rows
+from rbr_service import jsontext, rows
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, RequestError
-from rbr_service.journal import Journal, settle
+from rbr_service.journal import Journal
 from rbr_service.rbr.policy import Policy, ResponseType, digest
 from rbr_service.reading import Reader
 
@@ -168,7 +168,7 @@ class Labelling:
     def _keep(self, move: dict[str, bool | None]) -> None:
         question = self.question
         place = {"line": question.task.line, "proposition": question.proposition} if question else {}
-        self._kept.append([(json.dumps(place | move) + "\n").encode()])
+        self._kept.append([jsontext.line(place | move)])
         self._move(move)
 
     def _move(self, move: Mapping[str, Any]) -> None:
@@ -198,11 +198,3 @@ def _gold(task: Task, said: dict[str, bool | None], annotator: str | None) -> di
     }
     named = {"id": task.id, "annotator": annotator}
     return row | {name: value for name, value in named.items() if value is not None}
-
-
-def write(path: Path, gold: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL; a file that was there stays whole until these are."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in gold)
-    settle(partial, path)

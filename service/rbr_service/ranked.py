@@ -17,33 +17,34 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from rbr_service import rows
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError
-from rbr_service.labels import BaseReward, MessageIn
+from rbr_service.labels import BaseReward, Fields, MessageIn
 from rbr_service.rbr.policy import Policy, ResponseType, digest
 from rbr_service.rbr.ranked import Floats, Ints
 
 
-class RankedCompletion(BaseModel):
-    """A completion, its class, and what is known of it."""
+class RankedCompletion(Fields):
+    """A completion, its class, and what is known of it. A proposition that is null is left open."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     rank_class: str = Field(alias="class")
     content: str
-    propositions: dict[str, bool] | None = None
+    propositions: dict[str, bool | None] | None = None
     graded_class: str | None = None
     base_reward: BaseReward | None = None
 
 
-class RankedPrompt(BaseModel):
-    """One line of ranked data: a prompt and completions of different classes."""
+class RankedPrompt(Fields):
+    """One line of ranked data: a prompt and completions of different classes. Other columns are ignored."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     id: str
     response_type: str
@@ -85,7 +86,8 @@ def read(
         for completion in prompt.completions:
             _check(place, kind, completion, given=given)
             strangers.update((completion.propositions or {}).keys() - policy.file.propositions.keys())
-            text = clean(completion.content, strip_reasoning=True, allow_empty=True)
+            with rows.placed(path, number):
+                text = clean(completion.content, strip_reasoning=True, allow_empty=True)
             entry = Entry(place, key, prompt.category, Conversation(turns, text), completion)
             found[kind.name].append(entry)
     for name, count in sorted(strangers.items()):
@@ -94,7 +96,7 @@ def read(
 
 
 def _check(place: str, kind: ResponseType, completion: RankedCompletion, *, given: bool) -> None:
-    if completion.propositions is None and completion.rank_class not in kind.classes:
+    if completion.rank_class not in kind.classes and not _decided(kind, _meant(kind, completion)[None])[0]:
         raise DataError(
             f"{place}: {completion.rank_class!r} is not a class of {kind.name!r}: {', '.join(kind.classes)}"
         )
@@ -105,20 +107,39 @@ def _check(place: str, kind: ResponseType, completion: RankedCompletion, *, give
 
 def labels(kind: ResponseType, entries: Sequence[Entry]) -> Floats:
     """(n, len(kind.propositions)) what the writers meant: 0, 1 or NaN where they left it open."""
-    table = np.full((len(entries), len(kind.propositions)), np.nan)
-    for row, entry in zip(table, entries, strict=True):
-        meant = entry.completion.propositions or {}
-        row[:] = [float(meant[name]) if name in meant else np.nan for name in kind.propositions]
-    return table
+    return np.array([_meant(kind, entry.completion) for entry in entries]).reshape(-1, len(kind.propositions))
 
 
-def ranks(kind: ResponseType, entries: Sequence[Entry], p: Floats) -> Ints:
-    """(n,) the class of each completion, 0 the best; `p` (n, len(kind.propositions)) fills what is open."""
+def _meant(kind: ResponseType, completion: RankedCompletion) -> Floats:
+    meant = completion.propositions or {}
+    return np.array([meant.get(name) for name in kind.propositions], dtype=float)  # None is NaN
+
+
+def _decided(kind: ResponseType, meant: Floats) -> NDArray[np.bool_]:
+    """(n,) whether what was meant (n, propositions) decides the class by itself; sums of halves are exact."""
+    known = np.where(np.isnan(meant), 0.5, meant)[:, : len(kind.diagram.variables)]
+    return np.asarray(kind.diagram.of_rows(known).max(axis=1) == 1.0)
+
+
+def ranks(
+    kind: ResponseType, entries: Sequence[Entry], p: Floats, report: Callable[[str], None] = lambda _: None
+) -> Ints:
+    """(n,) the class of each completion, 0 the best.
+
+    By what was meant to be true of it; P (n, len(kind.propositions)) decides what that leaves open, and
+    the written class where nothing is said. `report` is told how many differ from their written class.
+    """
     meant = labels(kind, entries)
     values = np.where(np.isnan(meant), p >= 0.5, meant)[:, : len(kind.diagram.variables)]
     by_rules = kind.diagram.of_rows(values).argmax(axis=1)
-    written = [
-        kind.classes.index(entry.completion.rank_class) if entry.completion.propositions is None else -1
-        for entry in entries
-    ]
-    return np.where(np.array(written, dtype=np.intp) < 0, by_rules, written).astype(np.intp)
+    places = {name: rank for rank, name in enumerate(kind.classes)}
+    written = np.array([places.get(e.completion.rank_class, -1) for e in entries], dtype=np.intp)
+    said = ~np.isnan(meant).all(axis=1)
+    found = np.where(said, by_rules, written).astype(np.intp)
+    if graded := int((said & ~_decided(kind, meant)).sum()):
+        report(
+            f"{kind.name}: {graded} completions whose propositions leave their class open: the grader decides"
+        )
+    if changed := int((found != written).sum()):
+        report(f"{kind.name}: {changed} completions ranked otherwise than written: so the rules are now")
+    return found

@@ -43,8 +43,8 @@ class Settings(BaseModel):
     )
     calibration: Path | None = Field(
         None,
-        description="Calibration file, or none. Default: POLICY.GRADER.calibration.json beside the policy, if "
-        "it is there. Weights are bound to it.",
+        description="Calibration file, or none. Default: POLICY.GRADER.calibration.json beside the policy, "
+        "if it is there. Weights are bound to it.",
     )
     grader: Literal["lexical", "vllm", "openai"] = Field(
         "lexical",

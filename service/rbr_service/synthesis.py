@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from rbr_service import jsontext
 from rbr_service.completion import clean
 from rbr_service.conversation import Conversation
 from rbr_service.errors import RequestError
+from rbr_service.files import write
 from rbr_service.graders.base import Grader, GradeRequest
-from rbr_service.journal import Journal, journal, settle
+from rbr_service.journal import Journal, journal, journal_path
 from rbr_service.prompts import Prompt, Prompts
 from rbr_service.ranked import RankedPrompt
 from rbr_service.rbr import briefs
@@ -64,9 +66,14 @@ class Yield:
 
 @dataclass
 class Summary:
-    """What became of the prompts. `yields`: response type -> class -> Yield."""
+    """What became of the prompts. `yields`: response type -> class -> Yield.
+
+    `left_out` have fewer than two classes; rows `out_of_scope` and `repeated` were never among the prompts.
+    """
 
     prompts: int
+    out_of_scope: int
+    repeated: int
     written: int
     completions: int
     left_out: int
@@ -154,15 +161,16 @@ def classes(kind: ResponseType, named: Sequence[str] | None, rng: np.random.Gene
 
 
 async def synthesize(
-    prompts: Prompts, output: Path, sft: Path | None, synthesizer: Synthesizer, binding: dict[str, Any], *,
-    concurrency: int, progress: Callable[[int, int], None],
+    prompts: Prompts, output: Path, sft: Path | None, figures: Path | None, synthesizer: Synthesizer,
+    binding: dict[str, Any], *, concurrency: int, progress: Callable[[int, int], None],
 ) -> Summary:  # fmt: skip
-    """Write the completions of all prompts to `output`, and the ideal ones as conversations to `sft`.
+    """Write the completions of all prompts to `output`, the ideal ones as conversations to `sft`.
 
-    `binding` is what a resumed run must share, `concurrency` prompts are worked on at a time, `progress` is
-    told (prompts done, prompts in all). Raises WriterError and GraderError (run again to go on), DataError.
+    `figures` is where the summary goes, as JSON; `binding` what a resumed run must share; `concurrency`
+    prompts are worked on at a time; `progress` is told (prompts done, prompts in all). Raises WriterError,
+    GraderError and OutputError (run again to go on), DataError.
     """
-    with journal(output.with_name(output.name + ".journal"), binding | {"prompts": prompts.digest}) as kept:
+    with journal(journal_path(output), binding | {"prompts": prompts.digest}) as kept:
         done = {json.loads(line)["index"] for line in kept.lines()}
         progress(len(done), len(prompts.found))
         left: Iterable[Coroutine[Any, Any, dict[str, Any]]] = (
@@ -170,10 +178,10 @@ async def synthesize(
         )
         async with aclosing(as_done(left, concurrency)) as rows:
             async for row in rows:
-                kept.append([_line(row)])
+                kept.append([jsontext.line(row)])
                 done.add(row["index"])
                 progress(len(done), len(prompts.found))
-        summary = _finish(prompts.found, kept, output, sft)
+        summary = _finish(prompts, kept, output, sft, figures)
         kept.path.unlink()
     return summary
 
@@ -186,12 +194,13 @@ def _bare(text: str) -> str | None:
         return None
 
 
-def _finish(prompts: Sequence[Prompt], kept: Journal, output: Path, sft: Path | None) -> Summary:
+def _finish(prompts: Prompts, kept: Journal, output: Path, sft: Path | None, figures: Path | None) -> Summary:
+    """All is made before the first file is written, and the output last."""
     rows = sorted(map(json.loads, kept.lines()), key=lambda row: int(row["index"]))
-    summary = Summary(len(prompts), 0, 0, 0, {})
+    summary = Summary(len(prompts.found), prompts.out_of_scope, prompts.repeated, 0, 0, 0, {})
     lines: list[bytes] = []
     ideal: list[bytes] = []
-    for prompt, row in zip(prompts, rows, strict=True):
+    for prompt, row in zip(prompts.found, rows, strict=True):
         _count(summary, prompt.kind, row["yields"])
         best = (one for one in row["completions"] if one["class"] == prompt.kind.classes[0])
         ideal.extend(_conversation(prompt, one["content"]) for one in best)
@@ -201,9 +210,11 @@ def _finish(prompts: Sequence[Prompt], kept: Journal, output: Path, sft: Path | 
         summary.written += 1
         summary.completions += len(row["completions"])
         lines.append(_ranked(prompt, row["completions"]))
+    if figures:
+        write(figures, json.dumps(asdict(summary), indent=1) + "\n")
     if sft:
-        _write(sft, ideal)
-    _write(output, lines)
+        write(sft, b"".join(ideal))
+    write(output, b"".join(lines))
     return summary
 
 
@@ -215,7 +226,7 @@ def _count(summary: Summary, kind: ResponseType, yields: dict[str, dict[str, int
 
 def _conversation(prompt: Prompt, content: str) -> bytes:
     turns = [*map(asdict, prompt.messages), {"role": "assistant", "content": content}]
-    return _line({"messages": turns})
+    return jsontext.line({"messages": turns})
 
 
 def _ranked(prompt: Prompt, completions: list[dict[str, Any]]) -> bytes:
@@ -228,15 +239,4 @@ def _ranked(prompt: Prompt, completions: list[dict[str, Any]]) -> bytes:
             "completions": completions,
         }
     )
-    return _line(row.model_dump(by_alias=True, exclude_none=True))
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, ensure_ascii=False) + "\n").encode()
-
-
-def _write(path: Path, lines: Sequence[bytes]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.writelines(lines)
-    settle(partial, path)
+    return jsontext.line(row.model_dump(by_alias=True, exclude_none=True))

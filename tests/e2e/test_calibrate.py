@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rbr_service.rbr.calibration import Calibration
@@ -61,11 +62,18 @@ def test_a_file_is_made_and_applied(gold: Path, tmp_path: Path) -> None:
     apology = found["propositions"]["apology"]
     assert apology["calibrated"]["ece"] < apology["ece"] / 3  # .95 and .03 become 2/3 and 1/6
     assert apology["calibrated"]["accuracy"] == apology["accuracy"] == 225 / 300
-    assert found["means"]["ece"] == {"before": apology["ece"], "after": apology["calibrated"]["ece"]}
+    eces = apology["calibrated"]["eces"]
+    assert len(eces) == found["repeats"] == made.origin["cross_validated"]["repeats"] == 10
+    assert found["means"]["ece"] == pytest.approx(
+        {"before": apology["ece"], "after": np.mean(eces), "low": min(eces), "high": max(eces)}
+    )
+    assert f"[{min(eces):.3f} to {max(eces):.3f}]" in text.replace("  ", " ")
 
     evaluated = tmp_path / "e.json"
-    assert here("evaluate", "--gold", gold, "--calibration", out, "--json", evaluated).exit_code == 0
+    result = here("evaluate", "--gold", gold, "--calibration", out, "--json", evaluated)
     after = json.loads(evaluated.read_text())
+    assert after["in_sample"]
+    assert "in sample: the calibration was fitted on these very rows" in result.stdout
     assert after["calibration"] == made.version
     assert [point["p"] for point in after["propositions"]["apology"]["bins"]] == pytest.approx(
         [1 / 6, 2 / 3], abs=0.01
@@ -124,6 +132,28 @@ def test_a_damaged_file_is_refused_by_name_and_key(gold: Path, tmp_path: Path) -
     assert f"{tmp_path / 'none.json'}: cannot be read" in refused(
         "evaluate", "--gold", gold, "--calibration", tmp_path / "none.json"
     )
+
+
+def test_other_rows_are_not_in_sample(gold: Path, tmp_path: Path) -> None:
+    out, evaluated = tmp_path / "c.json", tmp_path / "e.json"
+    calibrated(gold, "-o", out)
+    gold.write_text("".join(gold.read_text().splitlines(keepends=True)[1:]))
+    result = here("evaluate", "--gold", gold, "--calibration", out, "--json", evaluated)
+    assert json.loads(evaluated.read_text())["in_sample"] is False
+    assert "in sample" not in result.stdout
+
+
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+def test_a_pipe_is_refused(command: str) -> None:
+    assert "is no regular file" in refused(command, "--gold", "/dev/null")
+
+
+@pytest.mark.parametrize("option", ["-o", "--json", "--report"])
+def test_an_input_is_not_overwritten(gold: Path, tmp_path: Path, option: str) -> None:
+    others: tuple[str | Path, ...] = () if option == "-o" else ("-o", tmp_path / "c.json")
+    before = gold.read_bytes()
+    assert "input" in refused("calibrate", "--gold", gold, option, gold, *others)
+    assert gold.read_bytes() == before
 
 
 @pytest.mark.parametrize("option", ["-o", "--json", "--report"])

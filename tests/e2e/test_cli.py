@@ -4,6 +4,7 @@ Each exit code comes from a process once; the rest runs in the test's own, which
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_exit_codes_of_the_process(tmp_path: Path) -> None:
     assert "Traceback" not in failure.stderr
     (tmp_path / "out.jsonl.partial").rmdir()
     assert rbr("score", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl").returncode == 0
+
+
+def test_the_first_steps_of_the_help_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = re.findall(r"^ +(rbr (?:policy|synthesize|fit|ablate) .+?)(?:  |$)", said("--help"), re.MULTILINE)
+    assert [step.split()[1] for step in steps] == ["policy", "synthesize", "fit", "ablate"]
+    for step in steps:
+        words = step.split()[1:]
+        said(*words, *(["--count", "10", "--unfiltered"] if words[0] == "synthesize" else []))
+    assert Path("weights.json").is_file()
 
 
 @pytest.mark.parametrize(("policy", "kinds"), [("safety", 4), ("assistant_style", 3)])
@@ -168,7 +179,7 @@ def test_evaluate_refuses_a_bad_row_by_place(tmp_path: Path, row: str, problem: 
     [
         ("missing.jsonl", "out.jsonl", "missing.jsonl: no such file"),
         ("in.jsonl", "missing/out.jsonl", "missing/out.jsonl: its folder does not exist"),
-        ("in.jsonl", "in.jsonl", "in.jsonl: is the input"),
+        ("in.jsonl", "in.jsonl", "in.jsonl: is an input"),
         ("in.jsonl", ".", "is a folder"),
         ("in.parquet", "out.jsonl", "in.parquet: is not Parquet"),
     ],

@@ -118,6 +118,29 @@ def test_a_report_is_written(gold: Path, tmp_path: Path) -> None:
         assert told in page
 
 
+def test_completions_of_a_prompt_are_no_independent_evidence(gold: Path) -> None:
+    """The same faults, of twelve prompts' completions instead of 90 prompts'."""
+    alone = evaluated(gold, "--slice", "source")[1]["slices"]
+    together = [{**one, "prompt": f"Question {one['number'] // 8}?"} for one in rows()]
+    gold.write_text("".join(json.dumps(one) + "\n" for one in together))
+    found = evaluated(gold, "--slice", "source")[1]["slices"]
+    assert alone["differing"] > 0
+    assert (found["comparisons"], found["differing"]) == (0, 0)  # of too few prompts to be compared
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_an_input_is_not_overwritten(gold: Path, option: str) -> None:
+    before = gold.read_bytes()
+    assert "input" in refused("evaluate", "--gold", gold, option, gold)
+    assert gold.read_bytes() == before
+
+
+def test_outputs_are_not_the_same_file(gold: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "another output" in refused("evaluate", "--gold", gold, "--json", out, "--report", out)
+    assert not out.exists()
+
+
 def test_layouts_go_with_neither_report_nor_calibration(gold: Path, tmp_path: Path) -> None:
     grader = ("--grader", "openai", "--grader-model", "m", "--grader-url", "http://127.0.0.1:9")
     both = ("evaluate", "--gold", gold, "--layouts", "book,released", *grader)

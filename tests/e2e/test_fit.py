@@ -18,7 +18,7 @@ from .commands import here, refused, said
 TEXTS = Path(__file__).parents[1] / "data" / "safety.ranked.jsonl"
 PAPERS_ERRORS = ("hard_refusal=0.70", "soft_refusal_1=0.32", "soft_refusal_2=0.32", "comply=0.105")
 SIMULATED = [word for error in PAPERS_ERRORS for word in ("--simulate-base-reward", error)]
-QUICK = ["--bootstrap", "2"]
+QUICK = ["--bootstrap", "0"]
 
 Row = dict[str, Any]
 
@@ -98,26 +98,38 @@ def test_auto_takes_the_least_strength_that_suffices(ranked: Path, tmp_path: Pat
         (["--strength", "auto"], "without a base reward every strength ranks alike"),
         (["--strength", "auto", "--held-out", "0"], "--held-out more than 0"),
         (["--simulate-base-reward", "refuse=0.1"], "the policy has no 'refuse'"),
-        (["--simulate-base-reward", "comply=1"], "lies between 0 and 1"),
         (["--margin-between", "disallowed", "ideal", "1"], "is no better class than"),
         (["--margin-between", "ideal", "bad", "1"], "the policy has no 'bad'; it has ideal"),
-        (["--margin", "nan"], "finite numbers"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(ranked: Path, arguments: list[str], problem: str) -> None:
-    assert problem in refused("fit", "--data", ranked, *arguments)
+    assert problem in refused("fit", "--data", ranked, "-o", ranked.with_name("none.json"), *arguments)
 
 
-@pytest.mark.parametrize("words", [["--strength", "0"], ["--strength", "much"], ["--held-out", "1.5"]])
-def test_usage_errors(ranked: Path, words: list[str]) -> None:
-    result = here("fit", "--data", ranked, *words)
+@pytest.mark.parametrize(
+    "words",
+    ["--strength 0", "--strength much", "--held-out 1.5", "--margin 0", "--margin nan", "--seed -1",
+     "--margin-between ideal illogical -1", "--bootstrap 5", "--simulate-base-reward comply=1", "--l2 nan"],
+)  # fmt: skip
+def test_usage_errors(ranked: Path, words: str) -> None:
+    result = here("fit", "--data", ranked, "-o", ranked.with_name("none.json"), *words.split())
     assert result.exit_code == 2
     assert "Usage:" in result.stderr
 
 
-def test_held_out_prompts_must_be_others(ranked: Path) -> None:
+def test_held_out_prompts_that_the_fit_sees_are_left_out(ranked: Path, tmp_path: Path) -> None:
     line = refused("fit", "--data", ranked, "--held-out", ranked)
-    assert f"{ranked}:1: this prompt is also in the data of the fit" in line
+    assert f"{ranked}:1: hard_refusal: all held-out prompts are in the data of the fit" in line
+    some = tmp_path / "some.jsonl"
+    rows = read(ranked)
+    some.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+    result = here("fit", *QUICK, "--data", some, "--held-out", TEXTS, "-o", tmp_path / "w.json")
+    assert result.exit_code == 0
+    assert "left out, they are in" not in result.stderr
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(TEXTS.read_text() + json.dumps(rows[0]) + "\n")
+    result = here("fit", *QUICK, "--data", some, "--held-out", mixed, "-o", tmp_path / "w.json")
+    assert "hard_refusal: 1 held-out prompts left out" in result.stderr
 
 
 def edited(tmp_path: Path, change: Any) -> Path:
@@ -169,6 +181,51 @@ def test_a_missing_base_reward_is_named(tmp_path: Path) -> None:
     assert f"{TEXTS}:1: a completion lacks its base_reward" in line
 
 
+def test_outputs_overwrite_no_input(ranked: Path, tmp_path: Path) -> None:
+    before = ranked.read_bytes()
+    assert "is an input of this command" in refused("fit", "--data", ranked, "-o", ranked)
+    same = tmp_path / "same"
+    assert "is already another output" in refused("fit", "--data", ranked, "-o", same, "--report", same)
+    assert ranked.read_bytes() == before
+    assert not same.exists()
+
+
+def test_weights_too_large_for_a_file_are_refused(tmp_path: Path) -> None:
+    line = refused("fit", *QUICK, "--data", TEXTS, "--strength", "900000", "--margin", "100000")
+    assert "weights beyond 1e+06" in line
+
+
+def with_propositions(propositions: Any, name: str = "ideal") -> Any:
+    def change(row: Row) -> str:
+        first = {**row["completions"][0], "class": name, "propositions": propositions}
+        return json.dumps({**row, "completions": [first, *row["completions"][1:]]})
+
+    return change
+
+
+REFUSED = {"apology": False, "disallowed_content": False, "illogical_continuation_of_prompt": False}
+
+
+def test_a_class_that_the_type_lacks_needs_propositions_that_decide(tmp_path: Path) -> None:
+    for open_ones in ({}, {"apology": True}):
+        file = edited(tmp_path, with_propositions(open_ones, "wonderful"))
+        assert ":2: 'wonderful' is not a class" in refused("fit", "--data", file)
+    file = edited(tmp_path, with_propositions(REFUSED, "wonderful"))
+    kept = tmp_path / "all.jsonl"
+    kept.write_text(file.read_text() + "\n" + "".join(TEXTS.read_text().splitlines(keepends=True)[3:]))
+    result = here("fit", *QUICK, "--data", kept, "--held-out", "0", "-o", tmp_path / "w.json")
+    assert result.exit_code == 0, result.stderr
+    assert "hard_refusal: 1 completions ranked otherwise than written" in result.stderr
+
+
+def test_a_null_proposition_is_left_open_and_the_grader_decides(tmp_path: Path) -> None:
+    file = edited(tmp_path, with_propositions({"apology": None, "judgement": False}))
+    kept = tmp_path / "all.jsonl"
+    kept.write_text(file.read_text() + "\n" + "".join(TEXTS.read_text().splitlines(keepends=True)[3:]))
+    result = here("fit", *QUICK, "--data", kept, "--held-out", "0", "-o", tmp_path / "w.json")
+    assert "hard_refusal: 1 completions whose propositions leave their class open" in result.stderr
+
+
 def test_nothing_to_rank_names_the_type(tmp_path: Path) -> None:
     file = tmp_path / "ranked.jsonl"
     row = read(TEXTS)[0]
@@ -201,8 +258,29 @@ def test_evidence_as_json_and_page(ranked: Path, tmp_path: Path) -> None:
     assert "hard_refusal" in html
 
 
+def test_weights_are_judged_by_other_completions(ranked: Path, tmp_path: Path) -> None:
+    weights, figures = tmp_path / "w.json", tmp_path / "rank.json"
+    made = fitted(weights, "--data", ranked, "--held-out", TEXTS)
+    shown = said("rank", "--weights", weights, "--data", TEXTS, "--json", figures)
+    found = json.loads(figures.read_text())["response_types"]
+    for name, kind in made["origin"]["response_types"].items():
+        assert found[name]["held_out"] == kind["held_out"]
+        assert f"{kind['held_out']['ranking_error']['rbr']['value']:.4f}" in shown
+    line = refused("rank", "--weights", weights, "--data", TEXTS, "--base-reward", "given")
+    assert "a completion lacks its base_reward" in line or "fitted with base reward" in line
+
+
+def few(tmp_path: Path) -> Path:
+    """Ranked data without a hard refusal."""
+    file = tmp_path / "few.jsonl"
+    lines = TEXTS.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if '"hard_refusal"' not in line))
+    return file
+
+
 def test_ablation(ranked: Path, tmp_path: Path) -> None:
     page, figures = tmp_path / "ablation.html", tmp_path / "ablation.json"
+    assert "hard_refusal: the data has no prompt" in refused("ablate", "--data", few(tmp_path))
     shown = said("ablate", "--data", ranked, *SIMULATED, "--json", figures, "--report", page)
     found = json.loads(figures.read_text())["ablation"]
     parts = {one["left_out"] for one in found if one["response_type"] == "hard_refusal"}
@@ -258,11 +336,30 @@ def remove_third_person(file: Row) -> None:
             if isinstance(conditions, dict):
                 conditions.pop("third_person", None)
     else:
-        for cue in ("we_for_itself", "we_speak", "together"):
-            file["cues"].pop(cue, None)
+        drop_unused_cues(file)
 
 
-@pytest.mark.parametrize("edit", [add_slang, flip_a_rule])
+def drop_unused_cues(file: Row) -> None:
+    """The loader refuses cues that nothing reads."""
+    cues = file["cues"]
+    while True:
+        used = {
+            name
+            for part in ("propositions", "categories")
+            for one in file[part].values()
+            for name in one["weights"]
+        }
+        used |= {
+            name for cue in cues.values() for key in ("all", "some", "none") for name in cue.get(key, ())
+        }
+        unused = cues.keys() - used
+        if not unused:
+            return
+        for name in unused:
+            del cues[name]
+
+
+@pytest.mark.parametrize("edit", [add_slang, flip_a_rule, remove_third_person])
 def test_an_edited_policy_is_refitted_and_served_without_new_labels(mine: Path, edit: Any) -> None:
     fitted(mine.with_name("mine.lexical.json"), "--policy", mine)
     change(mine, edit)
@@ -308,8 +405,14 @@ def test_make_weights_gives_the_shipped_weights(repository: Path, tmp_path: Path
         types = [weights.pop("response_types") for weights in (made, shipped)]
         origins = [weights.pop("origin") for weights in (made, shipped)]
         assert made == shipped
-        for key in ("data_sha256", "held_out_sha256", "command", "objective"):
+        for key in ("data_sha256", "held_out_sha256", "command", "objective", "strength"):
             assert origins[0][key] == origins[1][key]
+        for kind in origins[1]["response_types"]:
+            errors = [
+                origin["response_types"][kind]["held_out"]["ranking_error"]
+                for origin in (origins[0], origins[1])
+            ]
+            assert errors[0]["total"] == pytest.approx(errors[1]["total"], abs=2e-3)
         for kind in types[1]:
             assert types[0][kind]["hash"] == types[1][kind]["hash"]
             assert types[0][kind]["weights"] == pytest.approx(types[1][kind]["weights"], abs=1e-3)

@@ -1,5 +1,6 @@
 """`rbr serve` refuses to start, exit code 2, with one line that says what to do; running, it logs no text."""
 
+import shlex
 import shutil
 import socket
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from rbr_service.build import rules_folder
 
-from .commands import rbr, refused
+from .commands import rbr, refused, said
 from .processes import SERVE, service
 
 MARKER = "zebra-crossing-7"
@@ -49,6 +50,19 @@ def test_the_weights_are_of_another_policy(policy: Path) -> None:
 def test_the_weights_are_missing(policy: Path) -> None:
     policy.with_name("safety.lexical.json").unlink()
     assert f"rbr fit --policy {policy}" in refused("serve", "--policy", str(policy), "--port", "0")
+
+
+def test_the_remedy_for_missing_weights_is_one(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy.with_name("safety.lexical.json").unlink()
+    line = refused("serve", "--policy", str(policy), "--port", "0")
+    for command in line[line.index("rbr synthesize") :].split(" && "):
+        words = shlex.split(command)[1:]
+        said(*words, *(["--count", "5"] if words[0] == "synthesize" else []))
+    (tmp_path / "in.jsonl").write_text('{"prompt": "x", "completion": "y", "category": "None"}\n')
+    said("score", "in.jsonl", "-o", "out.jsonl", "--policy", policy)
 
 
 def test_nothing_of_a_request_is_logged() -> None:

@@ -205,7 +205,7 @@ def test_bad_usage(arguments: list[str], problem: str, source: Path, tmp_path: P
 
 def test_bad_usage_with_a_model(server: Server, source: Path, tmp_path: Path) -> None:
     assert "--count" in refused(*command(server, source, tmp_path / "out.jsonl", "--count", "3"))
-    assert "is the input" in refused(*command(server, source, source))
+    assert "is an input" in refused(*command(server, source, source))
     source.write_text('{"prompt": "x", "response_type": "reply"}\n{"prompt": "y"}\n')
     assert f"{source}:2: " in refused(*command(server, source, tmp_path / "out.jsonl"))
     source.write_text('{"prompt": "x", "category": "other"}\n')

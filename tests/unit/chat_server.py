@@ -38,6 +38,7 @@ class ChatServer(RewardServer):
         self.breaks_after: int | None = None  # replies after which it knows the model no more
         self.reply: Any = None  # in place of what it would answer, as JSON or as bytes
         self.refusal: Any = None  # the body of a 400
+        self.context: int | None = None  # characters of a request's prompt beyond which it gets a 400
         self._busy = busy
         self._seen: set[bytes] = set()
 
@@ -51,6 +52,8 @@ class ChatServer(RewardServer):
             return body
         if self.refusal is not None:
             return web.json_response(self.refusal, status=400)
+        if self.context is not None and len(prompt(body)) > self.context:
+            return web.json_response({"error": {"message": f"too long: {prompt(body)}"}}, status=400)
         if isinstance(self.reply, bytes):
             return web.Response(body=self.reply)
         if self.reply is not None:

@@ -167,7 +167,7 @@ class KilledError(BaseException):
     """In place of SIGKILL: nothing catches it."""
 
 
-@pytest.mark.parametrize("step", ["settle", "_finish", "os.fsync", "os.replace", "Path.unlink"])
+@pytest.mark.parametrize("step", ["_finish", "os.fsync", "os.replace", "Path.unlink"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_in_the_end(
     score: Score, source: Path, output: Path, expected: bytes, step: str, after: bool,

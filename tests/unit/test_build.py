@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rbr_service.build import identity, load_calibration, make_scorer, policy_path, rules_folder
+from rbr_service.build import how_to_fit, identity, load_calibration, make_scorer, policy_path, rules_folder
 from rbr_service.conversation import Conversation, Message
 from rbr_service.errors import CalibrationError, WeightsError
 from rbr_service.graders.lexical import LexicalGrader
@@ -113,3 +113,16 @@ def test_a_broken_or_missing_file_is_named(mine: Path) -> None:
     with pytest.raises(CalibrationError, match=r"none\.json: cannot be read: No such file"):
         scorer(mine, calibration=mine.with_name("none.json"))
     assert policy_path(str(mine)) == mine
+
+
+def test_how_to_come_by_weights_begins_with_ranked_completions_where_there_are_none(mine: Path) -> None:
+    settings, weights = Settings(policy=str(mine), calibration=Path("none")), mine.with_name("new.json")
+    graded = f"--policy {mine} --grader lexical --calibration none"
+    made = how_to_fit(settings, weights)
+    first, _, then = made.partition(" && ")
+    assert first == f"rbr synthesize {graded} --unfiltered -o ranked.jsonl"
+    assert then == f"rbr fit {graded} --base-reward none --data ranked.jsonl -o {weights}"
+    mine.with_name("mine.ranked.jsonl").touch()
+    assert how_to_fit(settings, weights) == f"rbr fit {graded} --base-reward none -o {weights}"
+    weights.touch()
+    assert how_to_fit(settings, weights).endswith("-o weights.json, then start with --weights weights.json")

@@ -98,19 +98,19 @@ def test_few_labels_of_a_kind_leave_p_as_it_is(yes: int, no: int) -> None:
     labels = np.repeat([1.0, 0.0], [yes, no])
     prompts = np.arange(yes + no)
     assert calibration.fit(p, labels) is None
-    assert np.array_equal(calibration.cross_validated(p, labels, prompts, 5, 0), p)
+    assert np.array_equal(calibration.cross_validated(p, labels, prompts, 5, 1, 0), [p])
 
 
 def test_ten_of_a_kind_make_a_curve_but_not_in_a_fold() -> None:
     p, labels = np.linspace(0.1, 0.9, 60), np.repeat([1.0, 0.0], [10, 50])
     assert calibration.fit(p, labels) is not None
-    made = calibration.cross_validated(p, labels, np.arange(60), 5, 0)
+    [made] = calibration.cross_validated(p, labels, np.arange(60), 5, 1, 0)
     assert np.array_equal(made, p)  # each fold holds two of the ten: eight are left
 
 
 def test_cross_validation_calibrates_rows_that_the_curve_has_not_seen() -> None:
     p, labels = drawn(1000, 0.3, 1.0)
-    made = calibration.cross_validated(p, labels, np.arange(1000), 5, 0)
+    [made] = calibration.cross_validated(p, labels, np.arange(1000), 5, 1, 0)
     assert reliability.ece(p, labels == 1) > 0.15
     assert reliability.ece(made, labels == 1) < 0.06
 
@@ -119,7 +119,7 @@ def test_rows_of_a_prompt_share_a_curve() -> None:
     """Equal P of one prompt stay equal: were a prompt in two folds, its labels would reach its own rows."""
     p, labels = drawn(60, 0.5, 0.0)
     prompts = np.random.default_rng(0).permutation(np.repeat(np.arange(60), 5))
-    made = calibration.cross_validated(p[prompts], np.tile(labels, 5), prompts, 5, 0)
+    [made] = calibration.cross_validated(p[prompts], np.tile(labels, 5), prompts, 5, 1, 0)
     assert len(set(zip(prompts.tolist(), made.tolist(), strict=True))) == 60
     assert len(np.unique(made - p[prompts])) > 5  # and there are several curves
 
@@ -127,10 +127,11 @@ def test_rows_of_a_prompt_share_a_curve() -> None:
 def test_cross_validation_is_seeded() -> None:
     p, labels = drawn(200, 0.5, 0.5)
     first, again, other = (
-        calibration.cross_validated(p, labels, np.arange(200), 5, seed) for seed in (1, 1, 2)
+        calibration.cross_validated(p, labels, np.arange(200), 5, 3, seed) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    repeats = [*first, *other]
+    assert len({one.tobytes() for one in repeats}) == 6  # no two deal the folds alike
 
 
 def test_names_without_a_curve_keep_their_p() -> None:

@@ -109,6 +109,15 @@ def test_brier_and_ece_are_means_over_frequent_propositions(safety: Policy) -> N
     assert found["proposition_accuracy"] == pytest.approx((15 / 30 + 14 / 30) / 2)
 
 
+def test_balanced_accuracy_needs_a_labelled_no(safety: Policy) -> None:
+    names = list(safety.file.propositions)
+    labels, p = np.full((40, len(names)), NAN), np.full((40, len(names)), 0.9)
+    both, always = names.index("apology"), names.index("judgement")
+    labels[:, both], labels[:, always] = np.repeat([1.0, 0.0], [20, 20]), 1.0
+    found = evaluation.evaluate(safety, [None] * 40, p, labels, np.arange(40))
+    assert found["balanced_accuracy"] == found["propositions"]["apology"]["balanced_accuracy"] == 0.5
+
+
 def one_proposition(
     safety: Policy, right: NDArray[np.bool_], prompts: Ints, seed: int = 0
 ) -> dict[str, float]:

@@ -68,6 +68,7 @@ def test_intervals_of_weights_hold_most_refits(train: Ranked, held_out: Ranked) 
     strong = evidence.fit_strong(train, held_out, Objective(l2=0.01), 3.0, 0.1)
     counted: list[int] = []
     found = evidence.weight_intervals(train, Objective(l2=0.01), strong, 20, 0, lambda: counted.append(1))
+    assert found is not None
     assert len(counted) == 20
     assert found == evidence.weight_intervals(train, Objective(l2=0.01), strong, 20, 0)
     other = evidence.fit_strong(held_out, None, Objective(l2=0.01), 3.0, 0.1).weights
@@ -76,10 +77,17 @@ def test_intervals_of_weights_hold_most_refits(train: Ranked, held_out: Ranked) 
     assert any(one.high > one.low for one in found.values())
 
 
-def test_without_resampling_an_interval_is_the_weight(train: Ranked) -> None:
+def test_without_resampling_there_is_no_interval(train: Ranked) -> None:
     strong = evidence.fit_strong(train, None, Objective(), 1.0, 0.1)
-    found = evidence.weight_intervals(train, Objective(), strong, 0, 0)
-    assert all(one.low == one.value == one.high for one in found.values())
+    assert evidence.weight_intervals(train, Objective(), strong, 0, 0) is None
+
+
+def test_losses_are_those_of_the_weights_as_they_are(train: Ranked) -> None:
+    plain, double = (evidence.fit_strong(train, None, Objective(), s, 0.1) for s in (1.0, 2.0))
+    losses = [evidence.train_figures(train, Objective(), one) for one in (plain, double)]
+    assert losses[0]["loss"] == pytest.approx(plain.fit.loss, abs=1e-6)
+    assert losses[1]["loss"] != pytest.approx(losses[0]["loss"], abs=1e-3)
+    assert losses[1]["objective"] > losses[0]["objective"], "the fit has the least objective"
 
 
 def test_confusion_counts_labelled_by_graded_class(safety: Policy) -> None:

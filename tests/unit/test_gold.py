@@ -1,5 +1,6 @@
 """Labelled rows: what is read, what is refused by place, how rows are grouped."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def test_rows_are_read(tmp_path: Path, safety: Policy, name: str) -> None:
     assert found.labels[:, names.index("apology")].tolist() == [1, 0]
     assert np.isnan(np.delete(found.labels, names.index("apology"), axis=1)).all()
     assert found.columns == {"source": ["a", None], "none": [None, None]}
+    assert found.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
 
 def test_prompts_are_told_by_content(tmp_path: Path, safety: Policy) -> None:
@@ -111,6 +113,15 @@ def test_groups(tmp_path: Path, safety: Policy) -> None:
 def test_a_column_of_the_file_goes_before_the_words_of_completions(tmp_path: Path, safety: Policy) -> None:
     found = read(tmp_path / "g.jsonl", safety, {**ROW, "length": "long"}, columns=gold.USUAL)
     assert found.groups(("length", "category")) == {"length": ["long"], "category": ["K-R"]}
+
+
+@pytest.mark.parametrize("values", [[10**400], [1, 2, 3, 10**400], ["a", 10**400]])
+def test_a_number_too_large_is_refused_by_column(
+    tmp_path: Path, safety: Policy, values: list[int | str]
+) -> None:
+    rows = [{**ROW, "size": value} for value in values]
+    with pytest.raises(DataError, match="size: holds a number too large"):
+        read(tmp_path / "g.jsonl", safety, *rows, columns=("size",)).groups(("size",))
 
 
 def test_columns_that_say_nothing_are_left_out(tmp_path: Path, safety: Policy) -> None:

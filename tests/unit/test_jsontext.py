@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbr_service.jsontext import loads
+from rbr_service.jsontext import line, loads
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 VALUES = st.recursive(
@@ -22,6 +22,14 @@ VALUES = st.recursive(
 def test_sound_json_is_read_as_python_reads_it(value: Any, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     assert loads(text) == loads(text.encode()) == loads(b"\xef\xbb\xbf" + text.encode()) == value
+
+
+@given(VALUES)
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_a_line_is_one_and_reads_as_what_it_was(value: Any) -> None:
+    assert line(value).endswith(b"\n")
+    assert line(value).count(b"\n") == 1
+    assert loads(line(value)) == value
 
 
 @pytest.mark.parametrize(

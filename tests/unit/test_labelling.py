@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbr_service import labelling, rows
+from rbr_service import labelling
 from rbr_service.conversation import Conversation, Message
 from rbr_service.errors import DataError, RequestError
 from rbr_service.journal import journal
@@ -164,12 +164,10 @@ def test_back_returns_to_what_was_said(tmp_path: Path) -> None:
 def test_gold_rows_say_null_where_nothing_was_said(tmp_path: Path) -> None:
     task = Task(3, "x", "K-R", "hard_refusal", Conversation((), "No."), ("a", "b"), {"c": False})
     bare = Task(4, None, None, "comply", Conversation((), "Yes."), ("a",), {})
-    out = tmp_path / "out.jsonl"
     with journal(tmp_path / "journal", {}) as kept:
         session = Labelling([task, bare], kept)
         made(session, [True, None, None])
-        labelling.write(out, session.gold(["a", "b", "c", "d"], "me"))
-        ((_, row),) = rows.read(out)
+        (row,) = session.gold(["a", "b", "c", "d"], "me")
         assert row == {
             "id": "x", "category": "K-R", "response_type": "hard_refusal", "prompt": [],
             "completion": [{"role": "assistant", "content": "No."}],

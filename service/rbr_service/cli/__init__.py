@@ -1,4 +1,4 @@
-"""`rbr`: serve, score, evaluate, fit, and look at policies.
+"""`rbr`: one command for each thing that is done with a policy, a file each.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
 """
@@ -14,6 +14,7 @@ from rbr_service.cli.evaluate import evaluate
 from rbr_service.cli.fit import fit
 from rbr_service.cli.label import label
 from rbr_service.cli.policy import policy
+from rbr_service.cli.rank import rank
 from rbr_service.cli.score import score
 from rbr_service.cli.serve import serve
 from rbr_service.cli.synthesize import synthesize
@@ -46,10 +47,11 @@ def main() -> None:
       rbr evaluate --gold gold.jsonl   how good is the grader?
       rbr calibrate --gold gold.jsonl  make its probabilities mean what they say
       rbr synthesize -o ranked.jsonl   ranked completions, written to order
-      rbr fit --policy safety          weights from ranked completions
-      rbr ablate                       what each part of the reward is worth
+      rbr fit --data ranked.jsonl -o weights.json
+                                       weights from ranked completions
+      rbr ablate --data ranked.jsonl   what each part of the reward is worth
     """  # noqa: D301 - click's mark: keep these lines as they are
 
 
-for command in (serve, score, label, compare, evaluate, calibrate, fit, ablate, policy, synthesize):
+for command in (serve, score, label, compare, evaluate, calibrate, fit, rank, ablate, policy, synthesize):
     main.add_command(command)

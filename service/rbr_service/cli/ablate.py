@@ -1,7 +1,6 @@
 """`rbr ablate`: what each part of a policy's reward is worth."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,12 +10,14 @@ from typing import Any
 import click
 
 from rbr_service.build import policy_path
-from rbr_service.cli.comparison import Backends, Comparison, Question, compare, comparison_options, taken
-from rbr_service.cli.options import BASE_REWARD, GRADER, read, settings_options, writable
-from rbr_service.errors import SettingsError
+from rbr_service.cli import findings
+from rbr_service.cli.comparison import Backends, Comparison, Experiment, compare, comparison_options, taken
+from rbr_service.cli.options import BASE_REWARD, GRADER, outputs, read, settings_options, sources
+from rbr_service.errors import DataError, SettingsError
 from rbr_service.rbr import ablation
 from rbr_service.rbr.ablation import Without
 from rbr_service.rbr.policy import load
+from rbr_service.rbr.ranking import best_pairs
 
 
 @click.command()
@@ -36,13 +37,14 @@ def ablate(report: Path | None, figures: Path | None, config: Path | None, **fla
     settings = read(config, flags)
     path = policy_path(settings.policy)
     policy = load(path)
-    question = Question.read(asked, path, policy, settings)
-    if question.held_out == 0:
+    experiment = Experiment.read(asked, path, policy, settings)
+    if experiment.held_out == 0:
         raise SettingsError("--held-out 0: nothing would be left to judge by: give a share or a file")
-    for page in filter(None, (report, figures)):
-        writable(page)
-    compared = asyncio.run(compare(question, policy, Backends.make(settings, policy, path), settings))
-    found = _ablated(compared, question)
+    backends = Backends.make(settings, policy, path)
+    outputs([*sources(settings, config, backends.grader), *experiment.files], report, figures)
+    compared = asyncio.run(compare(experiment, policy, backends, settings))
+    _check(compared)
+    found = _ablated(compared, experiment)
     evidence = {
         "title": f"{policy.name}: what each part is worth",
         "ablation": [
@@ -51,21 +53,26 @@ def ablate(report: Path | None, figures: Path | None, config: Path | None, **fla
             for one in rows
         ],
     }
-    if figures:
-        figures.write_text(json.dumps(evidence, indent=1) + "\n")
-    if report:
-        from rbr_service.report import page as drawn  # matplotlib takes a second to load
-
-        report.write_text(drawn.render(evidence), encoding="utf-8")
+    findings.publish(evidence, figures, report)
     click.echo(_table(found, list(policy.file.propositions)))
 
 
-def _ablated(compared: Mapping[str, Comparison], question: Question) -> dict[str, list[Without]]:
+def _check(compared: Mapping[str, Comparison]) -> None:
+    """Every type has something to fit on and to judge by. Raises DataError."""
+    for name, one in compared.items():
+        for part, graded in (("the data", one.train), ("the held-out data", one.held_out)):
+            if graded is None or not len(best_pairs(graded.ranked)):
+                raise DataError(
+                    f"{name}: {part} has no prompt with a completion of the best class and one of another"
+                )
+
+
+def _ablated(compared: Mapping[str, Comparison], experiment: Experiment) -> dict[str, list[Without]]:
     fits = sum(ablation.count(one.train.ranked) for one in compared.values())
     with click.progressbar(length=fits, label="fitting without", file=sys.stderr) as bar:
         return {
             name: ablation.ablate(
-                one.train.ranked, one.held_out.ranked, question.objective, question.seed,
+                one.train.ranked, one.held_out.ranked, experiment.objective, experiment.seed,
                 lambda: bar.update(1),
             )
             for name, one in compared.items()

@@ -11,9 +11,11 @@ from typing import Any
 import click
 import numpy as np
 
-from rbr_service import labelling, rows
-from rbr_service.cli.options import writable
+from rbr_service import jsontext, labelling, rows
+from rbr_service.cli.options import outputs
+from rbr_service.cli.progress import say
 from rbr_service.errors import DataError
+from rbr_service.files import write
 from rbr_service.rbr.agreement import FEW, Agreement, Floats, agreement, mean_kappa
 from rbr_service.rbr.policy import digest
 
@@ -46,16 +48,15 @@ def compare(first: Path, second: Path, disputed: Path | None) -> None:
 
     To adjudicate: rbr agreement A B --disputed D, then rbr label D -o FINAL --missing.
     """
-    if disputed:
-        writable(disputed)
+    outputs((first, second), disputed)
     pairs = _matched(_read(first), _read(second), first, second)
     names = list(dict.fromkeys(name for pair in pairs for row in pair for name in row.labels))
     found = {name: agreement(*(_column(pairs, side, name) for side in (0, 1))) for name in names}
     click.echo("\n".join(_table(found, len(pairs))))
     if disputed:
         apart = [_open(a, b) for a, b in pairs if _differing(a, b)]
-        labelling.write(disputed, apart)
-        click.echo(f"rbr: {disputed}: {len(apart)} rows in dispute", err=True)
+        write(disputed, b"".join(map(jsontext.line, apart)))
+        say(f"{disputed}: {len(apart)} rows in dispute")
 
 
 def _read(path: Path) -> list[Row]:

@@ -12,11 +12,12 @@ from typing import Any
 import click
 import numpy as np
 
+from rbr_service import files
 from rbr_service import gold as labelled
 from rbr_service.backends import make_grader
 from rbr_service.build import GRADED_WITH, command, load_calibration, policy_path
 from rbr_service.cli import grading, tables
-from rbr_service.cli.options import GRADER, read, settings_options, writable
+from rbr_service.cli.options import GRADER, outputs, read, regular, settings_options, sources
 from rbr_service.conversation import Conversation
 from rbr_service.errors import DataError, SettingsError
 from rbr_service.gold import Gold
@@ -25,7 +26,7 @@ from rbr_service.graders.base import Grader, GradeRequest, Subject
 from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.rbr import evaluation, slices
-from rbr_service.rbr.calibration import NONE
+from rbr_service.rbr.calibration import NONE, Calibration
 from rbr_service.rbr.model import version
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.rbr.ranked import Floats
@@ -42,6 +43,22 @@ class Question:
     groups: Mapping[str, Sequence[str]]
     correction: Correction
     seed: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A grader to be measured: its counters, and the calibration in force."""
+
+    grader: Grader
+    metrics: Metrics
+    calibration: Calibration | None
+
+    @classmethod
+    def make(cls, settings: Settings, policy: Policy, path: Path) -> "Measured":
+        """As set. Raises StartupError."""
+        metrics = Metrics()
+        grader = make_grader(settings, policy, path, metrics, serving=False)
+        return cls(grader, metrics, load_calibration(settings, policy, path, grader))
 
 
 @click.command()
@@ -69,7 +86,9 @@ class Question:
     help="For the number of comparisons: holm bounds the chance of any false alarm, bh the share of false "
     "alarms among all.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of intervals and permutations.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of intervals and permutations."
+)
 @settings_options(["policy", "calibration", *GRADER, "strip_reasoning"])
 def evaluate(
     gold: Path, out: Path | None, report: Path | None, layouts: str | None, columns: tuple[str, ...],
@@ -87,29 +106,35 @@ def evaluate(
     cut into three; length is the completion's in words. One column often stands for another, as a
     response type does for the categories that it answers: what a difference is due to is for you to find.
 
+    Prompts, not rows, are what is compared: several completions of a prompt are no independent evidence.
+
     brier and ece are means over the propositions with 15 positives or more. ECE is taken over ten bins and
-    never 0: on 351 rows a perfectly calibrated grader shows .02 to .045.
+    never 0: on 351 rows a perfectly calibrated grader shows .02 to .045. On the rows that the calibration
+    was fitted on, it looks better than it is: the figures are then said to be in sample.
     """
     settings = read(config, flags)
-    for path in filter(None, (out, report)):
-        writable(path)
     names = _layouts(settings, layouts, report)
-    policy = load(policy_path(settings.policy))
-    found = labelled.read(gold, policy, settings, columns or labelled.USUAL)
-    question = Question(policy, found, _groups(gold, found, columns), correction, seed)
+    path = policy_path(settings.policy)
+    policy = load(path)
     # Which curves there are beside the policy belong to one layout.
     raw = {"calibration": Path(NONE)} if layouts else {}
-    figures = {
-        name: asyncio.run(_measure(settings.model_copy(update={"layout": name, **raw}), question))
+    graders = {
+        name: Measured.make(settings.model_copy(update={"layout": name, **raw}), policy, path)
         for name in names
+    }
+    outputs((regular(gold), *sources(settings, config, graders[names[0]].grader)), out, report)
+    found = labelled.read(gold, policy, settings, columns or labelled.USUAL)
+    question = Question(policy, found, _groups(gold, found, columns), correction, seed)
+    figures = {
+        name: asyncio.run(_measure(one, question, settings.min_label_mass)) for name, one in graders.items()
     }
     one = figures[names[0]]
     if out:
-        out.write_text(json.dumps(figures if layouts else one, indent=1) + "\n")
+        files.write(out, json.dumps(figures if layouts else one, indent=1) + "\n")
     if report:
         from rbr_service.report import page  # it loads the plotting library
 
-        report.write_text(page.render(_evidence(settings, gold, one)), encoding="utf-8")
+        files.write(report, page.render(_evidence(settings, gold, one)))
     click.echo(tables.side_by_side(figures) if layouts else tables.evaluation(one))
 
 
@@ -133,11 +158,9 @@ def _groups(path: Path, gold: Gold, columns: Sequence[str]) -> dict[str, list[st
     return groups
 
 
-async def _measure(settings: Settings, asked: Question) -> dict[str, Any]:
-    policy, gold, path = asked.policy, asked.gold, policy_path(settings.policy)
-    metrics = Metrics()
-    grader = make_grader(settings, policy, path, metrics, serving=False)
-    calibration = load_calibration(settings, policy, path, grader)
+async def _measure(measured: Measured, asked: Question, least_mass: float) -> dict[str, Any]:
+    policy, gold = asked.policy, asked.gold
+    grader, metrics, calibration = measured.grader, measured.metrics, measured.calibration
     async with started(grader):
         before, begin = metrics.computed_tokens, time.perf_counter()
         p, mass = await probabilities(grader, gold.conversations, tuple(policy.file.propositions))
@@ -149,13 +172,14 @@ async def _measure(settings: Settings, asked: Question) -> dict[str, Any]:
     outcomes = evaluation.outcomes(policy, gold.types, p, gold.labels)
     return {
         **evaluation.evaluate(policy, gold.types, p, gold.labels, gold.prompts, asked.seed),
-        "slices": slices.compare(asked.groups, outcomes, asked.correction, asked.seed),
+        "slices": slices.compare(asked.groups, outcomes, asked.correction, asked.seed, prompts=gold.prompts),
         "grader": f"{grader.name}/{grader.fingerprint[:12]}",
         "calibration": version(calibration),
+        "in_sample": bool(calibration and calibration.origin.get("data_sha256") == gold.sha256),
         "completions_per_second": len(p) / seconds,
         "tokens_per_completion": computed / len(p) if computed else None,  # only an engine in process tells
         "label_mass_median": float(np.median(mass)),
-        "label_mass_low": float((mass < settings.min_label_mass).mean()),
+        "label_mass_low": float((mass < least_mass).mean()),
         **({"routing": routing} if routing else {}),
     }
 
@@ -184,7 +208,8 @@ def _evidence(settings: Settings, gold: Path, figures: Mapping[str, Any]) -> dic
     """The figures as the report reads them."""
     facts = {
         "grader": figures["grader"],
-        "calibration": figures["calibration"][:12],
+        "calibration": figures["calibration"][:12]
+        + (f", {tables.IN_SAMPLE}" if figures["in_sample"] else ""),
         "labelled rows": f"{figures['rows']} of {gold.name}",
         **{name.replace("_", " "): tables.total(figures, name) for name in tables.PRINTED},
     }

@@ -1,7 +1,6 @@
 """`rbr fit`: weights from ranked completions, with the evidence that they rank as the policy wants."""
 
 import asyncio
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -9,28 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
+from rbr_service import files
 from rbr_service.build import fit_command, identity, policy_path, weights_path
+from rbr_service.cli import findings
 from rbr_service.cli.comparison import (
     NAMES,
     Backends,
     Comparison,
-    Question,
+    Experiment,
     compare,
     comparison_options,
     taken,
 )
 from rbr_service.cli.grading import Graded
-from rbr_service.cli.options import BASE_REWARD, GRADER, read, said, settings_options, writable
+from rbr_service.cli.options import BASE_REWARD, GRADER, outputs, read, said, settings_options, sources
 from rbr_service.errors import SettingsError
-from rbr_service.rbr import evaluation, evidence, reliability, slices
+from rbr_service.rbr import evidence
 from rbr_service.rbr.evidence import Strength, Strong
 from rbr_service.rbr.model import TypeWeights, Weights, version
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.rbr.ranked import Ranked
 
-PERMUTATIONS = 999  # for the slices of a few thousand completions
+LEAST_RESAMPLES = 20
 
 
 class StrengthType(click.ParamType[Strength]):
@@ -48,6 +48,19 @@ class StrengthType(click.ParamType[Strength]):
             number = 0.0
         if not 0 < number < 1e6:
             self.fail(f"{value}: a number over 0, or auto", param, ctx)
+        return number
+
+
+class Resamples(click.ParamType[int]):
+    """0, or enough for a 95% interval."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        number = click.IntRange(0).convert(value, param, ctx)
+        if 0 < number < LEAST_RESAMPLES:
+            self.fail(f"{number} say nothing of a 95% interval: {LEAST_RESAMPLES} or more, or 0", param, ctx)
         return number
 
 
@@ -74,10 +87,10 @@ class StrengthType(click.ParamType[Strength]):
 )
 @click.option(
     "--bootstrap",
-    type=click.IntRange(0),
-    default=40,
+    type=Resamples(),
+    default=100,
     show_default=True,
-    help="Fits on resampled prompts, for the intervals of the weights.",
+    help="Fits on resampled prompts, for the intervals of the weights; 0 for none.",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the evidence as one HTML page.")
 @click.option("--json", "figures", type=click.Path(path_type=Path), help="Write the evidence as JSON.")
@@ -109,51 +122,56 @@ def fit(
     settings = read(config, flags)
     path = policy_path(settings.policy)
     policy = load(path)
-    question = Question.read(asked, path, policy, settings)
-    if strength == "auto" and question.held_out == 0:
+    experiment = Experiment.read(asked, path, policy, settings)
+    if strength == "auto" and experiment.held_out == 0:
         raise SettingsError("--strength auto: is chosen by held-out data: give --held-out more than 0")
     backends = Backends.make(settings, policy, path)
-    output = writable(output or weights_path(settings, backends.grader, path))
-    for page in filter(None, (report, figures)):
-        writable(page)
-    compared = asyncio.run(compare(question, policy, backends, settings))
-    strong = {name: _fit(one, question, strength, wanted_error) for name, one in compared.items()}
+    output = output or weights_path(settings, backends.grader, path)
+    outputs([*sources(settings, config, backends.grader), *experiment.files], output, report, figures)
+    compared = asyncio.run(compare(experiment, policy, backends, settings))
+    strong = {name: _fit(one, experiment, strength, wanted_error) for name, one in compared.items()}
     wanted = wanted_error if strength == "auto" else None
-    types = _evidence(compared, strong, question, bootstrap, wanted)
-    weights = Weights(
+    types = _evidence(compared, strong, experiment, bootstrap, wanted)
+    origin = {
+        "command": f"{fit_command(settings)} {said((*NAMES, 'strength', 'wanted_error'))}".strip(),
+        **findings.origin(experiment, strength, types),
+    }
+    weights = _weights(policy, backends, strong, origin)
+    if report or figures:
+        held_out = [one.held_out for one in compared.values() if one.held_out]
+        shown = findings.whole(weights, types) | findings.grading(policy, held_out, experiment.seed)
+        findings.publish(shown, figures, report)
+    files.write(output, json.dumps(weights.model_dump(), indent=1) + "\n")
+    click.echo(findings.table(types))
+    if strength == "auto":
+        click.echo(
+            "The strength was chosen on the same held-out prompts, so their error is a little optimistic."
+        )
+    click.echo(f"{output}: written")
+
+
+def _weights(
+    policy: Policy, backends: Backends, strong: Mapping[str, Strong], origin: dict[str, Any]
+) -> Weights:
+    return Weights(
         policy=policy.name, grader=identity(backends.grader), calibration=version(backends.calibration),
-        base_reward=backends.base.source,
+        base_reward=backends.base.source, origin=origin,
         response_types={
             name: TypeWeights(hash=policy.response_types[name].hash, weights=one.weights)
             for name, one in strong.items()
         },
-        origin={
-            "command": f"{fit_command(settings)} {said((*NAMES, 'strength', 'wanted_error'))}".strip(),
-            **_origin(question, strength, types),
-        },
     )  # fmt: skip
-    output.write_text(json.dumps(weights.model_dump(), indent=1) + "\n")
-    if report or figures:
-        whole = _whole(weights, types) | _grading(policy, compared, question.seed)
-        if figures:
-            figures.write_text(json.dumps(whole, indent=1) + "\n")
-        if report:
-            from rbr_service.report import page as drawn  # it loads the plotting library
-
-            report.write_text(drawn.render(whole), encoding="utf-8")
-    click.echo(_table(types))
-    click.echo(f"{output}: written")
 
 
-def _fit(one: Comparison, question: Question, strength: Strength, wanted_error: float) -> Strong:
+def _fit(one: Comparison, experiment: Experiment, strength: Strength, wanted_error: float) -> Strong:
     held_out = one.held_out.ranked if one.held_out else None
-    return evidence.fit_strong(one.train.ranked, held_out, question.objective, strength, wanted_error)
+    return evidence.fit_strong(one.train.ranked, held_out, experiment.objective, strength, wanted_error)
 
 
 def _evidence(
     compared: Mapping[str, Comparison],
     strong: Mapping[str, Strong],
-    question: Question,
+    experiment: Experiment,
     resamples: int,
     wanted_error: float | None,
 ) -> dict[str, dict[str, Any]]:
@@ -163,8 +181,8 @@ def _evidence(
     ) as bar:
         return {
             name: evidence.of_type(
-                compared[name].train.ranked, _ranked(compared[name].held_out), question.objective, one,
-                resamples=resamples, wanted_error=wanted_error, seed=question.seed,
+                compared[name].train.ranked, _ranked(compared[name].held_out), experiment.objective, one,
+                resamples=resamples, wanted_error=wanted_error, seed=experiment.seed,
                 progress=lambda: bar.update(1),
             )
             for name, one in strong.items()
@@ -173,106 +191,3 @@ def _evidence(
 
 def _ranked(graded: Graded | None) -> Ranked | None:
     return graded.ranked if graded else None
-
-
-def _origin(question: Question, strength: Strength, types: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """How the weights came about, and what they reached."""
-    held_out = question.held_out
-    return {
-        "data": question.data.name,
-        "data_sha256": _sha256(question.data),
-        "held_out": held_out.name if isinstance(held_out, Path) else held_out,
-        **({"held_out_sha256": _sha256(held_out)} if isinstance(held_out, Path) else {}),
-        "seed": question.seed,
-        "objective": question.objective.describe(),
-        "simulated_base_reward": dict(question.simulated),
-        "strength": strength,
-        "response_types": {
-            name: {
-                "strength": found["strength"]["chosen"],
-                "train": found["train"],
-                **({"held_out": found["held_out"]} if "held_out" in found else {}),
-            }
-            for name, found in types.items()
-        },
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _whole(weights: Weights, types: Mapping[str, Any]) -> dict[str, Any]:
-    """The evidence of all types, as the report reads it."""
-    origin = weights.origin
-    facts = {
-        "grader": f"{weights.grader.name}/{weights.grader.fingerprint[:12]}",
-        "calibration": weights.calibration[:12],
-        "base reward": weights.base_reward,
-        "simulated base reward, error": origin["simulated_base_reward"] or "none",
-        "data": f"{origin['data']} ({origin['data_sha256'][:12]})",
-        "held out": origin["held_out"],
-        "objective": ", ".join(f"{key} {value}" for key, value in origin["objective"].items() if value != {}),
-        "strength": origin["strength"],
-        "seed": origin["seed"],
-        "weights version": weights.version[:12],
-    }
-    title = f"{weights.policy}: weights for {weights.grader.name}"
-    return {"title": title, "command": origin["command"], "facts": {k: str(v) for k, v in facts.items()},
-            "response_types": dict(types)}  # fmt: skip
-
-
-def _grading(policy: Policy, compared: Mapping[str, Comparison], seed: int) -> dict[str, Any]:
-    """How the grader agrees with what the writers of the held-out completions meant, overall and by group."""
-    sets = [one.held_out for one in compared.values() if one.held_out]
-    rows = [(graded.kind.name, entry) for graded in sets for entry in graded.entries]
-    if not rows:
-        return {}
-    names = list(policy.file.propositions)
-    p, labels = (np.full((len(rows), len(names)), fill) for fill in (0.0, np.nan))
-    begin = 0
-    for graded in sets:
-        columns = [names.index(name) for name in graded.kind.propositions]
-        end = begin + len(graded.entries)
-        p[begin:end, columns], labels[begin:end, columns] = graded.ranked.p, graded.labels
-        begin = end
-    types = [name for name, _ in rows]
-    groups = {
-        "category": [entry.category or slices.NONE for _, entry in rows],
-        "response_type": types,
-        "length": slices.groups([len(entry.conversation.completion.split()) for _, entry in rows]),
-    }
-    outcomes = evaluation.outcomes(policy, types, p, labels)
-    return {
-        "propositions": {
-            name: reliability.figures(p[:, i], labels[:, i])
-            for i, name in enumerate(names)
-            if not np.isnan(labels[:, i]).all()
-        },
-        "slices": slices.compare(groups, outcomes, "holm", seed, PERMUTATIONS),
-    }
-
-
-def _table(types: Mapping[str, dict[str, Any]]) -> str:
-    """Ranking errors on held-out prompts, one response type a line."""
-    head = f"{'response type':20}{'pairs':>8}{'loss':>8}{'strength':>10}   held out:{'pairs':>6}"
-    lines = [f"{head}{'base':>8}{'rbr':>8}{'both':>8}  95%{'':11}rank corr."]
-    for name, found in types.items():
-        train, held = found["train"], found.get("held_out")
-        line = f"{name:20}{train['pairs']:8}{train['loss']:8.4f}{found['strength']['chosen']:10.4g}"
-        if held:
-            errors = held["ranking_error"]
-            cells = [errors[key]["value"] if errors[key] else None for key in ("base", "rbr", "total")]
-            total, left = errors["total"], held["rank_correlation"]
-            line += f"{held['pairs']:18}" + "".join(f"{_share(cell):>8}" for cell in cells)
-            line += f"  [{total['low']:.4f}, {total['high']:.4f}]" if total else f"{'':18}"
-            line += f"{_share(left['value'] if left else None):>8}"
-        lines.append(line)
-    constant = {f"{name}/{f}" for name, found in types.items() for f in found["train"]["constant_features"]}
-    if constant:
-        lines.append(f"the same in every pair, so nothing is learned of it: {', '.join(sorted(constant))}")
-    return "\n".join(lines)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

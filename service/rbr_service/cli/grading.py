@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from rbr_service import ranked
+from rbr_service.cli.progress import say
 from rbr_service.errors import RequestError, whole
 from rbr_service.graders.base import Grade, Grader, GradeRequest
 from rbr_service.ranked import Entry
@@ -18,7 +19,7 @@ from rbr_service.rewards.base import BaseReward, RewardRequest
 
 CHUNK = 128  # texts in one grade call
 
-Simulated = Callable[[Entry, int], float]  # the base reward of a completion of a rank
+Simulation = Callable[[Entry, int], float]  # a made-up base reward of a completion of a rank
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Judges:
     calibration: Calibration | None
     base: BaseReward
     least_mass: float
-    simulated: Simulated | None = None
+    simulated: Simulation | None = None
 
 
 async def grades(grader: Grader, requests: Sequence[GradeRequest], label: str) -> list[Grade]:
@@ -61,37 +62,60 @@ async def grades(grader: Grader, requests: Sequence[GradeRequest], label: str) -
 async def graded(kind: ResponseType, entries: list[Entry], judges: Judges, label: str) -> Graded:
     """Ranked completions with their features and base rewards.
 
-    Those about which the grader has no answer are left out, and said to be. Raises GraderError,
-    BaseRewardError, or the RequestError of a text that cannot be graded, naming its line.
+    Those that cannot be graded or paid are left out, and said to be. Raises GraderError, BaseRewardError.
     """
-    asked = [GradeRequest(entry.conversation, kind.propositions) for entry in entries]
-    paid = [RewardRequest(entry.conversation, entry.completion.base_reward) for entry in entries]
-    try:
-        found = await grades(judges.grader, asked, label)
-        base = whole(await judges.base.rewards(paid))
-    except RequestError as error:
-        if "entry" in error.details:
-            error.message = f"{entries[error.details['entry']].place}: {error.message}"
-        raise
-    sure = [
-        i for i, grade in enumerate(found) if all(v.label_mass >= judges.least_mass for v in grade.verdicts)
-    ]
-    if len(sure) < len(entries):
-        click.echo(
-            f"rbr: {kind.name}: {len(entries) - len(sure)} of {len(entries)} completions left out, the "
-            f"grader put less than {judges.least_mass:g} of probability on yes and no",
-            err=True,
+    rows = await _judged(kind, entries, judges, label)
+    kept = [i for i, row in enumerate(rows) if not isinstance(row, str)]
+    why = [(entry.place, row) for entry, row in zip(entries, rows, strict=True) if isinstance(row, str)]
+    if why:
+        place, reason = why[0]
+        _note(
+            f"{kind.name}: {len(why)} of {len(entries)} completions left out, the first at {place}: {reason}"
         )
-    p = np.array([[v.p for v in found[i].verdicts] for i in sure]).reshape(-1, len(kind.propositions))
-    return _table(kind, [entries[i] for i in sure], p, np.array([base[i] for i in sure]), judges)
+    p = np.array([row[0] for row in rows if not isinstance(row, str)]).reshape(-1, len(kind.propositions))
+    base = np.array([row[1] for row in rows if not isinstance(row, str)])
+    return _table(kind, [entries[i] for i in kept], p, base, judges)
+
+
+async def _judged(
+    kind: ResponseType, entries: list[Entry], judges: Judges, label: str
+) -> list[tuple[list[float], float] | str]:
+    """P of kind.propositions and the base reward of each completion, or why there is none."""
+    rows: list[tuple[list[float], float] | str] = []
+    with click.progressbar(length=len(entries), label=label, file=sys.stderr) as bar:
+        for begin in range(0, len(entries), CHUNK):
+            chunk = entries[begin : begin + CHUNK]
+            asked = [GradeRequest(entry.conversation, kind.propositions) for entry in chunk]
+            paid = [RewardRequest(entry.conversation, entry.completion.base_reward) for entry in chunk]
+            found = zip(await judges.grader.grade(asked), await judges.base.rewards(paid), strict=True)
+            rows += [_row(grade, base, judges.least_mass) for grade, base in found]
+            bar.update(len(chunk))
+    return rows
+
+
+def _row(
+    grade: Grade | RequestError, base: float | RequestError, least_mass: float
+) -> tuple[list[float], float] | str:
+    if isinstance(grade, RequestError):
+        return grade.message
+    if isinstance(base, RequestError):
+        return base.message
+    mass = min(verdict.label_mass for verdict in grade.verdicts)
+    if mass < least_mass:
+        return f"the grader put only {mass:.2g} of probability on yes and no, under {least_mass:g}"
+    return [verdict.p for verdict in grade.verdicts], base
 
 
 def _table(kind: ResponseType, entries: list[Entry], p: Floats, base: Floats, judges: Judges) -> Graded:
     if judges.calibration:
         p = judges.calibration.apply(kind.propositions, p)
-    ranks = ranked.ranks(kind, entries, p)
+    ranks = ranked.ranks(kind, entries, p, _note)
     if judges.simulated:
         pairs = zip(entries, ranks, strict=True)
         base = np.array([judges.simulated(entry, int(rank)) for entry, rank in pairs])
     prompts = codes([entry.prompt for entry in entries])
     return Graded(kind, entries, Ranked(kind, prompts, ranks, p, base), ranked.labels(kind, entries))
+
+
+def _note(note: str) -> None:
+    say(f"note: {note}")

@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
-from rbr_service import labelling, rows
+from rbr_service import jsontext, labelling, rows
 from rbr_service.build import policy_path
-from rbr_service.cli.options import read, settings_options, writable
+from rbr_service.cli.options import outputs, read, regular, settings_options
+from rbr_service.cli.progress import say
 from rbr_service.cli.terminal import ENTER, QUIT, Terminal, terminal, wrapped
-from rbr_service.errors import DataError, RBRError, SettingsError
-from rbr_service.journal import journal
+from rbr_service.errors import DataError, OutputError, RBRError, SettingsError
+from rbr_service.files import write
+from rbr_service.journal import journal, journal_path
 from rbr_service.labelling import Asked, Labelling, Question, Task
 from rbr_service.rbr.policy import Policy, load
 from rbr_service.rbr.schema import Proposition
@@ -51,13 +53,16 @@ def label(
     `rbr evaluate --gold` and `rbr calibrate` read; `rbr agreement` compares those of two annotators.
     """
     settings = read(config, flags)
-    policy = load(policy_path(settings.policy))
+    path = policy_path(settings.policy)
+    policy = load(path)
     asked = _asked(policy, propositions, everything=everything)
-    journaled = _beside(source, output)
+    journaled = journal_path(output)
+    outputs((regular(source), config, path), output, journaled)
+    _spare(output, journaled)
     # Read as served rows are, but for empty answers, which are labelled too.
     reader = Reader(settings.model_copy(update={"empty_completion": "grade"}))
-    tasks, passed = labelling.read(source, policy, reader, asked, _note, only_missing=missing)
-    _note(f"{len(tasks)} rows to label; {passed.out_of_scope} out of the policy's scope, {passed.bad} bad")
+    tasks, passed = labelling.read(source, policy, reader, asked, say, only_missing=missing)
+    say(f"{len(tasks)} rows to label; {passed.out_of_scope} out of the policy's scope, {passed.bad} bad")
     tasks = labelling.sampled(tasks, sample, seed) if sample else tasks
     try:
         with journal(journaled, labelling.binding(tasks, policy, annotator)) as kept:
@@ -67,7 +72,7 @@ def label(
                     _dialogue(session, policy, person)
             finally:
                 _finish(session, policy, annotator, output)
-    except OSError as error:
+    except (OutputError, OSError) as error:
         raise RBRError(
             f"{error}: the answers so far are in {journaled}; run the same command again"
         ) from error
@@ -86,22 +91,14 @@ def _asked(policy: Policy, propositions: str | None, *, everything: bool) -> Ask
     return lambda _: chosen
 
 
-def _beside(source: Path, output: Path) -> Path:
-    """The journal's path, once nothing can be overwritten that should not be. Raises DataError."""
-    if not source.is_file():
-        raise DataError(f"{source}: no such file")
+def _spare(output: Path, journaled: Path) -> None:
+    """Raises DataError where labels would be lost."""
     if rows.is_parquet(output):
         raise DataError(f"{output}: labels are written as JSONL: name it so")
-    journaled = output.with_name(output.name + ".journal")
-    if writable(output).exists() and not journaled.exists():
+    if output.exists() and not journaled.exists():
         raise DataError(
             f"{output}: is there, without {journaled.name}: labels are not overwritten, name another"
         )
-    return journaled
-
-
-def _note(message: str) -> None:
-    click.echo(f"rbr: {message}", err=True)
 
 
 def _dialogue(session: Labelling, policy: Policy, person: Terminal) -> None:
@@ -183,6 +180,6 @@ def _explained(proposition: Proposition, columns: int) -> list[str]:
 def _finish(session: Labelling, policy: Policy, annotator: str | None, output: Path) -> None:
     gold = list(session.gold(policy.file.propositions, annotator))
     if gold or output.exists():
-        labelling.write(output, gold)
+        write(output, b"".join(map(jsontext.line, gold)))
     rest = f"; {session.left} questions are left: the same command goes on" if session.left else ""
-    _note(f"{output}: {len(gold)} rows with labels{rest}")
+    say(f"{output}: {len(gold)} rows with labels{rest}")

@@ -1,14 +1,19 @@
 """Command-line options made from the settings, so that each is declared once."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar, get_args, get_origin
 
 import click
 
 from rbr_service import settings
+from rbr_service.backends import beside
+from rbr_service.build import calibration_path, policy_path
 from rbr_service.errors import DataError
+from rbr_service.graders.base import Grader
 from rbr_service.settings import SECRETS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,13 +65,64 @@ def _metavar(kind: Any) -> str:
     return next((text for found, text in metavars.items() if found in kinds or found == kind), "TEXT")
 
 
-def writable(output: Path) -> Path:
-    """An output path whose folder is there, checked before any work. Raises DataError."""
-    if not output.absolute().parent.is_dir():
-        raise DataError(f"{output}: its folder does not exist")
-    if output.is_dir():
-        raise DataError(f"{output}: is a folder: name a file")
-    return output
+def regular(path: Path) -> Path:
+    """An input that is read more than once, so that it has to be a file and no pipe. Raises DataError."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if not path.is_file():
+        raise DataError(f"{path}: is no regular file, and is read more than once: save it as one")
+    return path
+
+
+def sources(settings: Settings, config: Path | None, grader: Grader | None = None) -> list[Path | None]:
+    """The files behind a command's settings, for `outputs`; with `grader` its calibration's too."""
+    path = policy_path(settings.policy)
+    kind, _, cache = settings.cache.partition(":")
+    return [
+        config,
+        path,
+        beside(path, ".lexical.yaml"),
+        Path(settings.layout),
+        Path(cache) if kind == "sqlite" else None,
+        calibration_path(settings, grader, path) if grader else None,
+    ]
+
+
+def outputs(inputs: Iterable[Path | None], *written: Path | None) -> None:
+    """Checks, before any work, that all a command writes can be written and overwrites none of its inputs.
+
+    None stands for what was not given. Raises DataError for a path that is an input's or another output's, by
+    whatever name; for a folder, a device or a pipe; and for a folder in which no file can be made.
+    """
+    taken = {_identity(path): "is an input of this command" for path in inputs if path}
+    for path in filter(None, written):
+        _writable(path)
+        if (same := _identity(path)) in taken:
+            raise DataError(f"{path}: {taken[same]}: name another file")
+        taken[same] = "is already another output"
+
+
+def _identity(path: Path) -> object:
+    """The same for all names of a file, whether it is there or not."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def _writable(path: Path) -> None:
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise DataError(f"{path}: is a folder: name a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{path}: is a device or a pipe, and results replace what is there: name a file")
+    if not os.path.isdir(folder):
+        raise DataError(f"{path}: its folder does not exist")
+    try:
+        TemporaryFile(dir=folder).close()  # what may be written is the file system's to say, not the mode's
+    except OSError as error:
+        raise DataError(f"{path}: no file can be made in its folder: {error.strerror}") from error
 
 
 def read(config: Path | None, flags: dict[str, Any]) -> Settings:

@@ -8,6 +8,11 @@ import click
 CLEAR_LINE = "\r\x1b[K"
 
 
+def say(message: str) -> None:
+    """A line for the person who runs a command; what it prints for other programs is on stdout."""
+    click.echo(f"rbr: {message}", err=True)
+
+
 class Progress:
     """A bar on a terminal; elsewhere a line for every tenth."""
 
@@ -39,4 +44,5 @@ class Progress:
 
     def say(self, message: str) -> None:
         """A line of its own, above the bar."""
-        click.echo(f"{CLEAR_LINE if self._bar else ''}rbr: {message}", err=True)
+        click.echo(CLEAR_LINE if self._bar else "", nl=False, err=True)
+        say(message)

@@ -7,13 +7,15 @@ from typing import Any
 import click
 
 from rbr_service.batch import Summary, score_file
-from rbr_service.build import make_scorer
-from rbr_service.cli.options import SCORING, read, settings_options, writable
-from rbr_service.cli.progress import Progress
-from rbr_service.errors import BaseRewardError, DataError, GraderError, RBRError
+from rbr_service.build import make_scorer, policy_path, weights_path
+from rbr_service.cli.options import SCORING, outputs, read, regular, settings_options, sources
+from rbr_service.cli.progress import Progress, say
+from rbr_service.errors import BaseRewardError, GraderError, OutputError, RBRError
+from rbr_service.journal import journal_path
 from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.reading import Reader
+from rbr_service.scorer import Scorer
 from rbr_service.settings import Settings
 
 
@@ -42,13 +44,13 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
     Bad rows are reported by line and stand in the output with their error.
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
-    if not source.is_file():
-        raise DataError(f"{source}: no such file")
-    if writable(output).exists() and output.samefile(source):
-        raise DataError(f"{output}: is the input: name another file")
+    regular(source)
+    scorer = make_scorer(settings, Metrics())
+    weights = weights_path(settings, scorer.grader, policy_path(settings.policy))
+    outputs((source, weights, *sources(settings, config, scorer.grader)), output, journal_path(output))
     try:
-        summary = asyncio.run(_run(source, output, settings, strict=strict))
-    except (GraderError, BaseRewardError, OSError) as error:
+        summary = asyncio.run(_run(source, output, scorer, settings, strict=strict))
+    except (GraderError, BaseRewardError, OutputError, OSError) as error:
         raise RBRError(f"{error}: what is done is kept, run the same command again to go on") from error
     click.echo(
         f"{output}: {summary.rows} rows, {summary.bad} bad, {summary.out_of_scope} out of the policy's scope",
@@ -56,10 +58,9 @@ def score(source: Path, output: Path, strict: bool, config: Path | None, **flags
     )
 
 
-async def _run(source: Path, output: Path, settings: Settings, *, strict: bool) -> Summary:
-    scorer = make_scorer(settings, Metrics())
+async def _run(source: Path, output: Path, scorer: Scorer, settings: Settings, *, strict: bool) -> Summary:
     for mismatch in scorer.model.mismatches:
-        click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
+        say(f"accepted for a trial: {mismatch}")
     async with started(scorer.grader), started(scorer.base):
         with Progress("scoring") as progress:
             return await score_file(

@@ -1,7 +1,6 @@
 """`rbr synthesize`: ranked completions for a policy, written to order."""
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import click
 from rbr_service import prompts as prompting
 from rbr_service.backends import beside, make_grader, make_writer
 from rbr_service.build import load_calibration, policy_path
-from rbr_service.cli.options import GRADER, WRITER, read, settings_options, writable
-from rbr_service.cli.progress import Progress
-from rbr_service.errors import DataError, GraderError, RBRError, SettingsError, WriterError
+from rbr_service.cli.options import GRADER, WRITER, outputs, read, settings_options, sources
+from rbr_service.cli.progress import Progress, say
+from rbr_service.errors import DataError, GraderError, OutputError, RBRError, SettingsError, WriterError
 from rbr_service.graders.base import Grader
+from rbr_service.journal import journal_path
 from rbr_service.lifetime import started
 from rbr_service.metrics import Metrics
 from rbr_service.prompts import Prompts
@@ -51,7 +51,7 @@ COUNT = 200
 @click.option("--response-types", help="Only these, such as hard_refusal,comply.")
 @click.option(
     "--classes",
-    help="One completion of each, such as ideal,minimum_acceptable,disallowed; a name may stand twice. "
+    help="One completion of each, by the names of classes with commas between; a name may stand twice. "
     "Default: the best class, two in between, the worst.",
 )
 @click.option(
@@ -90,36 +90,36 @@ def synthesize(
     The template writer puts answers together from a few ready texts about its own requests: enough to try
     everything, too uniform to train on alone. What is true of them is known, so that a weak grader had
     better not filter them (--unfiltered). RBR_WRITER_KEY holds a server's key. An interrupted run goes on
-    where it was when started again: OUTPUT.journal holds what is done.
+    where it was when started again: OUTPUT.journal holds the prompts that are done. Those that it was
+    writing for, --writer-concurrency of them at most, it begins anew.
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
-    for file in filter(None, (output, sft, figures)):
-        if writable(file).exists() and source and source.exists() and file.samefile(source):
-            raise DataError(f"{file}: is the input: name another file")
     path = policy_path(settings.policy)
+    texts = texts or beside(path, ".templates.yaml")
     policy = load(path)
+    grader = make_grader(settings, policy, path, Metrics(), serving=False)
+    outputs((source, texts, *sources(settings, config, grader)), output, journal_path(output), sft, figures)
     kinds = _kinds(policy, response_types)
     wish = Wish(_classes(policy, kinds, classes), tries, unfiltered, seed)
-    templates = _templates(settings, policy, texts or beside(path, ".templates.yaml"), source)
+    templates = _templates(settings, policy, texts, source)
     prompts = _prompts(policy, kinds, templates, source, count, seed)
-    grader = make_grader(settings, policy, path, Metrics(), serving=False)
     writer = make_writer(settings, policy, grader, templates)
     calibration = load_calibration(settings, policy, path, grader)
     if templates and settings.writer == "templates":
         _note_gaps(kinds, templates)
     try:
-        summary = asyncio.run(_run(prompts, output, sft, policy, grader, calibration, writer, wish, settings))
-    except (GraderError, WriterError, OSError) as error:
+        summary = asyncio.run(
+            _run(prompts, output, sft, figures, policy, grader, calibration, writer, wish, settings)
+        )
+    except (GraderError, WriterError, OutputError, OSError) as error:
         raise RBRError(f"{error}: what is done is kept, run the same command again to go on") from error
-    if figures:
-        figures.write_text(json.dumps(_figures(summary, prompts), indent=1) + "\n")
     click.echo(_table(summary))
     _note_empty(summary)
-    click.echo(_conclusion(output, summary, prompts), err=True)
+    click.echo(_conclusion(output, summary), err=True)
 
 
 async def _run(
-    prompts: Prompts, output: Path, sft: Path | None, policy: Policy, grader: Grader,
+    prompts: Prompts, output: Path, sft: Path | None, figures: Path | None, policy: Policy, grader: Grader,
     calibration: Calibration | None, writer: Writer, wish: Wish, settings: Settings,
 ) -> Summary:  # fmt: skip
     binding = {
@@ -131,7 +131,7 @@ async def _run(
         judge = Judge(grader, calibration, settings.min_label_mass)
         with Progress("writing", "prompts") as progress:
             return await run(
-                prompts, output, sft, Synthesizer(writer, judge, wish), binding,
+                prompts, output, sft, figures, Synthesizer(writer, judge, wish), binding,
                 concurrency=settings.writer_concurrency, progress=progress.show,
             )  # fmt: skip
 
@@ -209,24 +209,19 @@ def _prompts(
 def _note_gaps(kinds: list[ResponseType], templates: Templates) -> None:
     for kind in kinds:
         if kind.name not in templates.requests:
-            click.echo(f"rbr: note: {kind.name}: the templates have no requests for it", err=True)
+            say(f"note: {kind.name}: the templates have no requests for it")
         elif unsaid := templates.unsaid(kind):
-            click.echo(f"rbr: note: {kind.name}: no piece says {', '.join(unsaid)}", err=True)
+            say(f"note: {kind.name}: no piece says {', '.join(unsaid)}")
 
 
 def _note_empty(summary: Summary) -> None:
     for kind, yields in summary.yields.items():
         empty = ", ".join(name for name, made in yields.items() if not made.kept)
         if empty:
-            click.echo(
-                f"rbr: note: {kind}: no completion of {empty} was kept; where the writer is sounder than the "
-                "grader, --unfiltered keeps what it meant",
-                err=True,
+            say(
+                f"note: {kind}: no completion of {empty} was kept; where the writer is sounder than the "
+                "grader, --unfiltered keeps what it meant"
             )
-
-
-def _figures(summary: Summary, prompts: Prompts) -> dict[str, Any]:
-    return {**asdict(summary), "out_of_scope": prompts.out_of_scope, "repeated": prompts.repeated}
 
 
 def _table(summary: Summary) -> str:
@@ -238,12 +233,12 @@ def _table(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _conclusion(output: Path, summary: Summary, prompts: Prompts) -> str:
+def _conclusion(output: Path, summary: Summary) -> str:
     facts = [f"{summary.completions} completions of {summary.written} prompts"]
     for number, why in (
         (summary.left_out, "left out with fewer than two classes"),
-        (prompts.out_of_scope, "rows of other types or out of scope"),
-        (prompts.repeated, "rows that repeat a prompt"),
+        (summary.out_of_scope, "rows of other types or out of scope"),
+        (summary.repeated, "rows that repeat a prompt"),
     ):
         facts += [f"{number} {why}"] if number else []
     return f"{output}: {', '.join(facts)}"

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rbr_service.rbr.slices import LEAST_PROMPTS
+
 TOTALS = (
     "proposition_accuracy", "balanced_accuracy", "class_accuracy", "class_macro_recall", "brier", "ece",
     "label_mass_median", "label_mass_low", "tokens_per_completion", "completions_per_second",
 )  # fmt: skip
 PRINTED = TOTALS[:6]
+IN_SAMPLE = "in sample: the calibration was fitted on these very rows"
 MEASURES = {
     "class_right": "class right",
     "propositions_right": "propositions right",
@@ -32,7 +35,7 @@ def evaluation(figures: Mapping[str, Any]) -> str:
 
 
 def calibration(figures: Mapping[str, Any]) -> str:
-    """Before and after by cross-validation, and what was left as it is."""
+    """Before and after by repeated cross-validation, and what was left as it is."""
     before_after = f"{'before':>8}{'after':>8}"
     lines = [f"{'':50}{'ECE':>16}{'Brier':>16}{'accuracy':>16}",
              f"{'proposition':40}{'n':>5}{'yes':>5}{before_after * 3}"]  # fmt: skip
@@ -46,8 +49,16 @@ def calibration(figures: Mapping[str, Any]) -> str:
             lines.append(head + "".join(f"{a:8.3f}{b:8.3f}" for a, b in pairs))
     lines.append("")
     for key, mean in figures["means"].items():
-        lines.append(f"{'mean ' + key:50}{_number(mean['before']):>8}{_number(mean['after']):>8}")
+        lines.append(f"{'mean ' + key:50}{change(mean)}")
+    repeats, folds = figures["repeats"], figures["folds"]
+    lines.append(f"after: by cross-validation, means over {repeats} x {folds} folds")
     return "\n".join(lines)
+
+
+def change(mean: Mapping[str, float | None]) -> str:
+    """A mean before and after calibration, and the lowest and highest of its repeats where they are known."""
+    spread = f"  [{_number(mean['low'])} to {_number(mean['high'])}]" if "low" in mean else ""
+    return f"{_number(mean['before']):>8}{_number(mean['after']):>8}{spread}"
 
 
 def total(figures: Mapping[str, Any], key: str) -> str:
@@ -89,11 +100,9 @@ def _slices(found: Mapping[str, Any]) -> Iterator[str]:
         size = max(test["n"] for test in tests.values())
         cells = "".join(_slice(tests.get(measure)) for measure in MEASURES)
         yield f"{_cut(f'{column} = {value}', 34)} {size:5}{cells}".rstrip()
-    tested = [test for test in found["tests"] if test["p"] is not None]
-    differing = sum(test["differs"] for test in tested)
     yield (
-        f"* {differing} of {len(tested)} comparisons differ, p < {found['level']:g} after "
-        f"{found['correction']}; groups under 10 rows are not tested"
+        f"* {found['differing']} of {found['comparisons']} comparisons differ, p < {found['level']:g} after "
+        f"{found['correction']}; groups under {LEAST_PROMPTS} prompts are not tested"
     )
 
 
@@ -107,6 +116,8 @@ def _slice(test: Mapping[str, Any] | None) -> str:
 def _totals(figures: Mapping[str, Any]) -> Iterator[str]:
     for key in PRINTED:
         yield f"{key:40} {total(figures, key)}"
+    if figures["in_sample"]:
+        yield f"{IN_SAMPLE}; rbr calibrate shows what it does for others"
     for key, value in figures.get("routing", {}).items():
         yield f"{'routing: ' + key:40} {value if isinstance(value, int) else _number(value)}"
 

@@ -81,7 +81,8 @@ def evaluate(
     """All figures. Columns are the policy's propositions in order; `types` names each row's type.
 
     `prompts` (n,) numbers each row's prompt. `brier` and `ece` are means over the propositions with
-    MIN_POSITIVES positives, as `balanced_accuracy` is; `proposition_accuracy` is over all that are labelled.
+    MIN_POSITIVES positives, `balanced_accuracy` over those of them that have a labelled no, too;
+    `proposition_accuracy` is over all that are labelled.
     """
     names = list(policy.file.propositions)
     table = {name: proposition(p[:, i], labels[:, i]) for i, name in enumerate(names)}
@@ -221,7 +222,8 @@ def routing(policy: Policy, categories: Sequence[str], p: Floats) -> dict[str, A
 def _of_propositions(p: Floats, labels: Floats, frequent: NDArray[np.bool_]) -> dict[str, Ratios]:
     known = ~np.isnan(labels)
     truth, said = labels == 1, p >= 0.5
-    yes, no = truth & frequent, known & ~truth & frequent
+    both = frequent & (known & ~truth).any(axis=0)
+    yes, no = truth & both, known & ~truth & both
     return {
         "proposition_accuracy": _ratios((said == truth) & known, known),
         # Per proposition, the mean of recall and specificity.

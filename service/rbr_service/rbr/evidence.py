@@ -12,12 +12,13 @@ import numpy as np
 from rbr_service.errors import DataError
 from rbr_service.rbr import evaluation, ranking
 from rbr_service.rbr.evaluation import Judged
-from rbr_service.rbr.fit import Fit, Objective, fit
+from rbr_service.rbr.fit import Fit, Objective, fit, losses
 from rbr_service.rbr.ranked import Floats, Ints, Ranked
 from rbr_service.rbr.ranking import Interval
 from rbr_service.rbr.reach import reach
 
 SHOWN = 5  # decimals
+LARGEST = 1e6  # weight that a weights file takes
 Strength = float | Literal["auto"]
 
 
@@ -43,6 +44,10 @@ def fit_strong(
             raise DataError(f"{train.kind.name}: --strength auto is chosen by held-out data")
         strength = _least(found, held_out, wanted_error)
     weights = {name: round(strength * weight, 9) + 0.0 for name, weight in found.weights.items()}
+    if max(map(abs, weights.values())) > LARGEST:
+        raise DataError(
+            f"{train.kind.name}: weights beyond {LARGEST:g}: base rewards, margin or strength are too large"
+        )
     return Strong(weights, strength, found)
 
 
@@ -69,24 +74,33 @@ def of_type(
     wanted_error: float | None,
     seed: int,
     progress: Callable[[], None],
-) -> dict[str, Any]:
-    """All there is to show of one response type; without held-out data only what the fit saw."""  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
+    """All there is to show of one response type; without held-out data only what the fit saw."""
     drawn = weight_intervals(train, objective, strong, resamples, seed, progress)
     low, high = reach(train.kind, strong.weights)
-    shown_weights = {name: asdict(interval) for name, interval in drawn.items()}
     found = {
         "classes": list(train.kind.classes),
-        "train": train_figures(train, strong),
-        "weights": shown_weights,
+        "train": train_figures(train, objective, strong),
+        "weights": {
+            name: asdict(drawn[name]) if drawn else {"value": value} for name, value in strong.weights.items()
+        },
         "range": {"low": round(low, SHOWN), "high": round(high, SHOWN)},
     }
     if held_out is None:
         return {**found, "strength": {"chosen": strong.strength}}
     return {
         **found,
-        "held_out": held_out_figures(strong.weights, held_out, seed),
-        "rewards": rewards(strong.weights, held_out),
+        **of_weights(strong.weights, held_out, seed),
         "strength": curve(strong, held_out, wanted_error, seed),
+    }
+
+
+def of_weights(weights: Mapping[str, float], held_out: Ranked, seed: int) -> dict[str, Any]:
+    """What can be said of weights by completions that they were not fitted on."""
+    return {
+        "classes": list(held_out.kind.classes),
+        "held_out": held_out_figures(weights, held_out, seed),
+        "rewards": rewards(weights, held_out),
         "confusion": confusion(held_out),
     }
 
@@ -103,11 +117,11 @@ def weight_intervals(
     resamples: int,
     seed: int,
     progress: Callable[[], None] = lambda: None,
-) -> dict[str, Interval]:
+) -> dict[str, Interval] | None:  # fmt: skip
     """The 95% interval of each weight: fits on prompts drawn with replacement.
 
-    `progress` is called after each fit.
-    """  # fmt: skip
+    None without resamples. `progress` is called after each fit.
+    """
     prompts = np.unique(train.prompts, return_inverse=True)[1]
     order = np.argsort(prompts, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(prompts))[:-1])
@@ -121,7 +135,7 @@ def weight_intervals(
             drawn.append([strong.strength * weights[name] for name in train.kind.features])
         progress()
     if not drawn:
-        return {name: Interval(value, value, value) for name, value in strong.weights.items()}
+        return None
     low, high = np.percentile(drawn, ranking.LEVELS, axis=0)
     return {
         name: Interval(value, round(float(lo), SHOWN), round(float(hi), SHOWN))
@@ -158,11 +172,12 @@ def held_out_figures(weights: Mapping[str, float], held_out: Ranked, seed: int) 
     }
 
 
-def train_figures(train: Ranked, strong: Strong) -> dict[str, Any]:
-    """What the fit saw."""
-    found = strong.fit
-    return {**_sizes(train), "pairs": found.pairs, "loss": round(found.loss, 9),
-            "objective": round(found.objective, 9), "constant_features": list(found.constant)}  # fmt: skip
+def train_figures(train: Ranked, objective: Objective, strong: Strong) -> dict[str, Any]:
+    """What the fit saw, and how the weights do on it."""
+    weights = np.array([strong.weights[name] for name in train.kind.features])
+    loss, whole = losses(train, objective, weights)
+    return {**_sizes(train), "pairs": strong.fit.pairs, "loss": round(loss, 9), "objective": round(whole, 9),
+            "constant_features": list(strong.fit.constant)}  # fmt: skip
 
 
 def curve(strong: Strong, held_out: Ranked, wanted_error: float | None, seed: int) -> dict[str, Any]:

@@ -7,8 +7,10 @@ the paper's objective, base rewards included, with a small L2 term, as separable
 optimum without it. A good trait's weight is held >= 0 and a bad one's <= 0; class weights fall from
 best to worst. Class features sum to 1, so class weights are known only up to a constant: they sum to 0.
 
-L-BFGS follows the hinge with its corner rounded off, ever more sharply; at the last width the loss is
-within 1e-6 of the optimum of the exact linear programme (tests/benchmarks/fit.py).
+L-BFGS follows the hinge with its corner rounded off, ever more sharply. At the paper's size the loss ends
+1e-7 above the optimum of the exact linear programme (tests/benchmarks/fit.py), on a few hundred pairs 1e-5.
+BLAS runs on one thread: on matrices this small more threads cost many times the CPU, and their number would
+show in the last bits of the weights.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
+from threadpoolctl import threadpool_limits
 
 from rbr_service.errors import DataError
 from rbr_service.rbr.policy import ResponseType
@@ -50,7 +53,7 @@ class Objective:
 class Fit:
     """Weights by feature. `loss` is the exact mean hinge, `objective` with the L2 term.
 
-    `constant`: features that no pair differs in, so that nothing can be learned of them: weight 0.
+    `constant`: propositions' features that no pair differs in: nothing can be learned of them, weight 0.
     """
 
     weights: dict[str, float]
@@ -99,8 +102,9 @@ def fit(ranked: Ranked, objective: Objective, without: Collection[str] = ()) -> 
             f"response type {kind.name!r}: no two completions of one prompt differ in class, so nothing can "
             f"be ranked; its {len(ranked)} completions are {', '.join(held) or 'none'}"
         )
-    found = problem(ranked, pairs, objective, without)
-    v = solve(found)
+    with threadpool_limits(1, user_api="blas"):
+        found = problem(ranked, pairs, objective, without)
+        v = solve(found)
     weights = found.basis @ v
     return Fit(
         {name: round(float(w), 9) + 0.0 for name, w in zip(kind.features, weights, strict=True)},
@@ -138,8 +142,17 @@ def solve(problem: Problem) -> Floats:
         )  # fmt: skip
         v = np.asarray(found.x)
     if not np.isfinite(v).all():
-        raise DataError("the fit did not converge: rewards or margins are too large")
+        raise DataError("the fit did not converge: base rewards or margins are too large")
     return v
+
+
+def losses(ranked: Ranked, objective: Objective, weights: Floats) -> tuple[float, float]:
+    """The exact loss, and the objective with the L2 term, of given weights (features,)."""
+    found = ranked.pairs()
+    reward = ranked.base + ranked.phi @ weights
+    short = _margins(ranked, found, objective) - (reward[found.better] - reward[found.worse])
+    loss = float(_shares(ranked, found, objective) @ np.maximum(0.0, short))
+    return loss, loss + objective.l2 / 2 * float(weights @ weights)
 
 
 def _margins(ranked: Ranked, pairs: Pairs, objective: Objective) -> Floats:
@@ -161,9 +174,10 @@ def _shares(ranked: Ranked, pairs: Pairs, objective: Objective) -> Floats:
 
 
 def _constant(ranked: Ranked, pairs: Pairs) -> tuple[str, ...]:
-    """Features that are the same on both sides of every pair."""
+    """Propositions' features that are the same on both sides of every pair."""
     same = [bool((column[pairs.better] == column[pairs.worse]).all()) for column in ranked.phi.T]
-    return tuple(name for name, is_same in zip(ranked.kind.features, same, strict=True) if is_same)
+    names = zip(ranked.kind.features, same, strict=True)
+    return tuple(name for name, is_same in names if is_same and name.startswith("p:"))
 
 
 def _parameters(kind: ResponseType, without: Collection[str]) -> tuple[Floats, Bounds]:

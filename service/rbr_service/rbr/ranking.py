@@ -4,14 +4,15 @@
                         -> the same over the strength of the RBR reward -> the least strength that suffices
 
 A pair is wrong where R(other) >= R(best): ties count against us (paper, Figure 3b). Intervals are 95%
-percentile bootstraps over prompts, for the completions of a prompt depend on one another.
+percentile bootstraps over prompts, for the completions of a prompt depend on one another; of a share of 0 or
+1 Wilson's over prompts.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 from rbr_service.errors import DataError
 from rbr_service.rbr.ranked import Floats, Ints, Pairs, Ranked
@@ -65,8 +66,17 @@ def ranking_error(reward: Floats, ranked: Ranked, pairs: Pairs, seed: int) -> In
         count, errors = (column[rows].sum() for column in per_prompt)
         return float(errors / count)
 
+    value = float(wrong.mean())
+    if value in (0.0, 1.0):  # every resample says the same, which proves less than it seems to
+        return Interval(value, *_wilson(value, len(per_prompt[0])))
     low, high = bootstrap(share, len(per_prompt[0]), seed)
-    return Interval(float(wrong.mean()), low, high)
+    return Interval(value, low, high)
+
+
+def _wilson(value: float, prompts: int) -> tuple[float, float]:
+    """Wilson's (1927) 95% interval of a share of 0 or 1."""
+    found = binomtest(round(value * prompts), prompts).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def rank_correlation(reward: Floats, ranked: Ranked, seed: int) -> Interval | None:

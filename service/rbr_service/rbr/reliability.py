@@ -39,6 +39,17 @@ def figures(p: Floats, labels: Floats) -> dict[str, Any]:
     }
 
 
+def repeated(p: Floats, labels: Floats) -> dict[str, Any]:
+    """The means of `figures` over repeats, for P (repeats, n); bins hold the rows of all repeats.
+
+    Of the ECE, `eces` (repeats,) are the single ones; the ECE of pooled repeats would hide what they vary.
+    """
+    eces = [figures(one, labels)["ece"] for one in p]
+    pooled = figures(p.ravel(), np.tile(labels, len(p)))
+    whole = {key: pooled[key] // len(p) for key in ("n", "positives")}
+    return {**pooled, **whole, "ece": float(np.mean(eces)) if whole["n"] else None, "eces": eces}
+
+
 def brier(p: Floats, truth: Bools) -> float:
     """Mean squared difference of P and truth (Brier 1950)."""
     return float(((p - truth) ** 2).mean())

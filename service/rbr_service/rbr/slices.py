@@ -1,16 +1,23 @@
 """Whether a grader errs more, or otherwise, on some groups of rows than on the rest.
 
-    measures (n,) per row, columns (n,) of group names -> each group against all other rows -> p, corrected
+    measures (n,) per row, columns (n,) of group names, prompts (n,)
+    -> each group against all other rows -> p -> p corrected for their number
 
 This is the check that the paper's section on ethics asks for. Groups are compared by the difference of
-means. Where a measure is 0 or 1, by Fisher's exact test; otherwise by permutation of Welch's t, which needs
-no normal distribution, is exact where the group makes no difference at all, and, unlike a test of ranks,
-keeps its level when groups have the same mean and other spreads (Janssen 1997; Chung & Romano 2013). Rows
-are taken as independent of each other.
+means over its standard error. The completions of a prompt depend on one another, so prompts are the unit:
+the standard error is taken from sums over prompts, and is never below what all rows together make it, for
+ten rows that happen to agree are not certain. Whether that is a large difference is told
+
+- for a group that holds prompts whole, by permuting prompts: exact where the group makes no difference at
+  all, and right for many prompts where means are equal and spreads are not (Chung & Romano 2013);
+- for a group that holds only some completions of a prompt (as a length does), by the normal distribution: a
+  score test with a cluster-robust variance (Rao 1948; Liang & Zeger 1986). It is cautious with small groups:
+  of k prompts, p is hardly below exp(-k / 2).
 
 All p of one call are corrected together, so that it does not matter how many columns were tried: `holm`
 holds the chance of any false alarm at 5% (Holm 1979), `bh` the expected share of false ones among the alarms
-(Benjamini & Hochberg 1995).
+(Benjamini & Hochberg 1995). The two halves of a column of two are one comparison. Permutations are as many
+as that needs, PER_COMPARISON for each; only beyond 5,000 comparisons are they too few to find anything.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,25 +26,29 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact, norm
+from scipy.stats import norm
 
 from rbr_service.rbr.ranked import Floats, Ints
 
 Bools = NDArray[np.bool_]
 Correction = Literal["holm", "bh"]
 
-LEAST_ROWS = 10  # in a group and outside it, for a test
+LEAST_PROMPTS = 10  # in a group and outside it, for a test
 LEVEL = 0.05
-RESAMPLES = 9999
 NONE = "(none)"  # the group of rows that say nothing
 ROUNDING = 1e-6  # below which a difference is one of arithmetic
-MANY = 1000  # rows
+MANY = 500  # prompts from which on the statistic is as good as normal
+LEAST_DRAWS, PER_COMPARISON, MOST_DRAWS = 10_000, 400, 100_000  # permutations
 AT_ONCE = 1000  # permutations held at a time
+ENOUGH = 200  # permutations beyond the data's own that tell a large p well
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A group against the other rows: rows with the measure, both means, p or None where not tested."""
+    """A group against the other rows: rows with the measure, both means, p or None where not tested.
+
+    `adjusted` is p for the number of comparisons; the group `differs` where that is below LEVEL.
+    """
 
     column: str
     value: str
@@ -46,30 +57,70 @@ class Comparison:
     here: float
     elsewhere: float | None
     p: float | None
+    adjusted: float | None
+    differs: bool
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The rows that have a measure `x` (n,): `prompts` (n,) from 0, `members` (groups, n) and their names."""
+
+    name: str
+    x: Floats
+    prompts: Ints
+    places: list[tuple[str, str]]
+    members: Bools
+
+    def tested(self) -> Bools:
+        """(groups,) whether there are LEAST_PROMPTS in the group and outside it."""
+        sides = ((np.bincount(self.prompts[side]) > 0).sum() for row in self.members for side in (row, ~row))
+        counts: Ints = np.array(list(sides), dtype=np.intp)
+        return np.asarray(counts.reshape(-1, 2).min(axis=1) >= LEAST_PROMPTS)
+
+    def mirrored(self) -> Bools:
+        """(groups,) whether the group is all that its column's one other group, named before it, is not."""
+        columns = [column for column, _ in self.places]
+        return np.array(
+            [columns.count(c) == 2 and columns.index(c) < i for i, c in enumerate(columns)], dtype=bool
+        )
 
 
 def compare(
     columns: Mapping[str, Sequence[str]], measures: Mapping[str, Floats], correction: Correction,
-    seed: int = 0, resamples: int = RESAMPLES,
+    seed: int = 0, *, prompts: Ints | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """All groups of all columns, by all measures (NaN where a row has none), corrected together.
 
-    Gives {"correction", "level", "tests": [{"column", "value", "measure", "n", "here", "elsewhere", "p",
-    "adjusted", "differs"}]}; p and adjusted are None where not tested.
+    `prompts` (n,) numbers each row's prompt; without it each row is a prompt of its own. Gives {"correction",
+    "level", "comparisons", "differing", "tests": Comparison as a dict each}, where the two halves of a
+    column of two count once.
     """
-    found = [
-        comparison
-        for measure, values in measures.items()
-        for comparison in _by_measure(columns, measure, values, np.random.default_rng(seed), resamples)
-    ]
-    tested = [c.p for c in found if c.p is not None]
-    adjusted = iter(adjust(np.array(tested), correction).tolist())
-    tests = []
-    for comparison in found:
-        corrected = None if comparison.p is None else next(adjusted)
-        differs = corrected is not None and corrected < LEVEL
-        tests.append({**asdict(comparison), "adjusted": corrected, "differs": differs})
-    return {"correction": correction, "level": LEVEL, "tests": tests}
+    found = [_measured(columns, name, x, prompts) for name, x in measures.items() if not np.isnan(x).all()]
+    asked = [one.tested() & ~one.mirrored() for one in found]
+    draws = int(np.clip(PER_COMPARISON * sum(map(np.sum, asked)), LEAST_DRAWS, MOST_DRAWS))
+    p = [_p(one, rows, np.random.default_rng(seed), draws) for one, rows in zip(found, asked, strict=True)]
+    of_all = np.concatenate([*p, np.zeros(0)])
+    adjusted = adjust(of_all, correction)
+    verdicts = iter(zip(of_all.tolist(), adjusted.tolist(), strict=True))
+    tests = [asdict(test) for one in found for test in _comparisons(one, verdicts)]
+    differing = int((adjusted < LEVEL).sum())
+    return {"correction": correction, "level": LEVEL, "comparisons": len(of_all), "differing": differing,
+            "tests": tests}  # fmt: skip
+
+
+def _comparisons(one: _Measured, verdicts: Iterator[tuple[float, float]]) -> Iterator[Comparison]:
+    """Each group of a measure with its p and adjusted p, the next of `verdicts` for each that is asked."""
+    p: float | None
+    adjusted: float | None
+    p = adjusted = None
+    for place, inside, tested, mirrored in zip(
+        one.places, one.members, one.tested(), one.mirrored(), strict=True
+    ):
+        if not mirrored:  # otherwise they are those of the group before
+            p, adjusted = next(verdicts) if tested else (None, None)
+        elsewhere = None if inside.all() else float(one.x[~inside].mean())
+        yield Comparison(*place, one.name, int(inside.sum()), float(one.x[inside].mean()), elsewhere, p,
+                         adjusted, adjusted is not None and adjusted < LEVEL)  # fmt: skip
 
 
 def adjust(p: Floats, correction: Correction) -> Floats:
@@ -127,69 +178,91 @@ def _range(low: float, high: float) -> str:
     return _name(low) if low == high else f"{low:g} to {high:g}"
 
 
-def _by_measure(
-    columns: Mapping[str, Sequence[str]], measure: str, values: Floats, rng: np.random.Generator,
-    resamples: int,
-) -> Iterator[Comparison]:  # fmt: skip
+def _measured(
+    columns: Mapping[str, Sequence[str]], name: str, values: Floats, prompts: Ints | None
+) -> _Measured:
     known = ~np.isnan(values)
-    if not known.any():
-        return
-    x = values[known]
+    numbers = (np.arange(len(values)) if prompts is None else prompts)[known]
     named = {column: np.array(names, dtype=object)[known] for column, names in columns.items()}
-    places = [(column, name) for column, names in named.items() for name in sorted(set(names), key=_order)]
-    members = np.array([named[column] == name for column, name in places], dtype=bool).reshape(-1, len(x))
-    sizes = members.sum(axis=1)
-    testable = (sizes >= LEAST_ROWS) & (len(x) - sizes >= LEAST_ROWS)
-    p = np.full(len(places), np.nan)
-    if testable.any():
-        binary = bool(np.isin(x, (0.0, 1.0)).all())
-        tested = members[testable]
-        p[testable] = _fisher(x, tested) if binary else _permutation(x, tested, rng, resamples)
-    for i, (column, name) in enumerate(places):
-        inside = members[i]
-        elsewhere = None if inside.all() else float(x[~inside].mean())
-        yield Comparison(column, name, measure, int(inside.sum()), float(x[inside].mean()), elsewhere,
-                         float(p[i]) if testable[i] else None)  # fmt: skip
+    places = [(column, group) for column, names in named.items() for group in sorted(set(names), key=_order)]
+    members = np.array([named[column] == group for column, group in places], dtype=bool)
+    return _Measured(name, values[known], np.unique(numbers, return_inverse=True)[1], places,
+                     members.reshape(-1, len(numbers)))  # fmt: skip
 
 
-def _fisher(x: Floats, members: Bools) -> Floats:
-    """The p of each row of `members` (groups, n), for a measure of 0 and 1."""
-    tables = ([[part.sum(), len(part) - part.sum()] for part in (x[row], x[~row])] for row in members)
-    return np.array([fisher_exact(np.array(table, dtype=int)).pvalue for table in tables])
+def _p(one: _Measured, asked: Bools, rng: np.random.Generator, draws: int) -> Floats:
+    """The p of each group that is asked for."""
+    groups = one.members[asked]
+    p = np.ones(len(groups))
+    if np.ptp(one.x) == 0:
+        return p
+    x = (one.x - one.x.mean()) / one.x.std()
+    sizes = np.bincount(one.prompts)
+    inside = [np.bincount(one.prompts[row], minlength=len(sizes)) for row in groups]
+    whole = np.array([bool(((count == 0) | (count == sizes)).all()) for count in inside], dtype=bool)
+    if whole.any():
+        chosen = np.array([count > 0 for count, of_prompts in zip(inside, whole, strict=True) if of_prompts])
+        sums = np.bincount(one.prompts, weights=x).astype(float)
+        p[whole] = _permuted(sizes, sums, chosen, rng, draws)
+    p[~whole] = [2 * norm.sf(_score(x, one.prompts, row)) for row in groups[~whole]]
+    return p
 
 
-def _permutation(x: Floats, members: Bools, rng: np.random.Generator, resamples: int) -> Floats:
-    """The p of each row of `members`: the share of permutations, the data's own one among them, with as
-    large a |t|.
+def _permuted(
+    sizes: Ints, sums: Floats, chosen: Bools, rng: np.random.Generator, draws: int
+) -> Floats:  # fmt: skip
+    """The p of groups (g, prompts) of whole prompts: the share of permutations, the data's own one among
+    them, with as large a statistic; `sizes` and `sums` (prompts,) are rows and the measure's sum.
 
-    How t is distributed depends on the group's size alone, so the first rows of one drawn permutation stand
-    for all groups. Where a group and its rest have MANY rows, t is as good as normal.
+    How the statistic is distributed depends on a group's number of prompts alone, so the first prompts of one
+    drawn permutation stand for all groups. A group is done with at ENOUGH such permutations (Besag & Clifford
+    1991), or at once where it and its rest have MANY prompts.
     """
-    if np.ptp(x) == 0:
-        return np.ones(len(members))
-    x = (x - x.mean()) / x.std()
-    smaller = np.where(members.mean(axis=1, keepdims=True) <= 0.5, members, ~members)
-    sizes = smaller.sum(axis=1)
-    seen = _t(smaller @ x, smaller @ x**2, sizes, len(x))
-    p = 2 * norm.sf(seen)
-    few = sizes < MANY
-    if few.any():
-        most, last, beyond = int(sizes[few].max()), sizes[few] - 1, np.ones(int(few.sum()))
-        for begin in range(0, resamples, AT_ONCE):
-            count = min(AT_ONCE, resamples - begin)
-            drawn = x[np.array([rng.choice(len(x), most, replace=False) for _ in range(count)])]
-            sums, squares = (np.cumsum(part, axis=1)[:, last] for part in (drawn, drawn**2))
-            beyond += (_t(sums, squares, sizes[few], len(x)) >= seen[few] * (1 - ROUNDING)).sum(axis=0)
-        p[few] = beyond / (resamples + 1)
-    return np.asarray(p)
+    table = np.stack([sizes, sums, sums**2], axis=1)  # (prompts, 3)
+    everything = table.sum(axis=0)
+    if everything[2] < ROUNDING:  # every prompt has the same mean
+        return np.ones(len(chosen))
+    smaller = np.where(chosen.mean(axis=1, keepdims=True) <= 0.5, chosen, ~chosen)
+    counts = smaller.sum(axis=1)
+    seen = _t(smaller @ table, counts / len(sizes), everything)
+    beyond, tried = np.ones((2, len(counts)))
+    for _ in range(0, draws, AT_ONCE):
+        left = np.flatnonzero((beyond < ENOUGH) & (counts < MANY))
+        if not len(left):
+            break
+        most = int(counts[left].max())
+        drawn = np.array([rng.choice(len(sizes), most, replace=False) for _ in range(AT_ONCE)])
+        parts = np.stack(
+            [np.cumsum(column[drawn], axis=1)[:, counts[left] - 1] for column in table.T], axis=-1
+        )
+        again = _t(parts, counts[left] / len(sizes), everything)
+        beyond[left] += (again >= seen[left] * (1 - ROUNDING)).sum(axis=0)
+        tried[left] += AT_ONCE
+    return np.where(counts < MANY, beyond / tried, 2 * norm.sf(seen))
 
 
-def _t(sums: Floats, squares: Floats, sizes: Ints, n: int) -> Floats:
-    """|Welch's t| of groups of these sizes by the sums of a measure and of its square.
+def _t(parts: Floats, share: Floats, everything: Floats) -> Floats:
+    """|Difference of means| over its standard error, of groups that hold a `share` of the prompts.
 
-    Over all n rows the measure has mean 0 and variance 1.
+    `parts` (..., 3) and `everything` (3,) are sums over prompts of rows, of the measure's sum and of that
+    squared. Over all rows the measure has mean 0.
     """
-    rest = n - sizes
-    spread = (squares - sums**2 / sizes) / (sizes - 1) / sizes
-    spread += (n - squares - sums**2 / rest) / (rest - 1) / rest
-    return np.asarray(np.abs(sums / sizes + sums / rest) / np.sqrt(np.maximum(spread, ROUNDING**2)))
+    rows, sums, squares = np.moveaxis(parts, -1, 0)
+    rest, total = everything[0] - rows, everything[2]
+    variance = np.maximum(squares, share * total) / rows**2
+    variance += np.maximum(total - squares, (1 - share) * total) / rest**2
+    return np.asarray(np.abs(sums) * (1 / rows + 1 / rest) / np.sqrt(variance))
+
+
+def _score(x: Floats, prompts: Ints, inside: Bools) -> float:
+    """|Difference of means| over its standard error, of a group that holds prompts in part.
+
+    The variance is the larger of the cluster-robust one and that of equally correlated rows of a prompt. Over
+    all rows the measure has mean 0 and variance 1.
+    """
+    weights = np.where(inside, 1 / inside.sum(), -1 / (~inside).sum())
+    effects, loads = (np.bincount(prompts, weights=part) for part in (weights * x, weights))
+    sizes, sums = np.bincount(prompts), np.bincount(prompts, weights=x)
+    correlation = float(((sums**2).sum() - len(x)) / (sizes * (sizes - 1)).sum())
+    alike = (1 - correlation) * (weights**2).sum() + correlation * (loads**2).sum()
+    return float(abs(effects.sum()) / np.sqrt(max((effects**2).sum(), alike)))

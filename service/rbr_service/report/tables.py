@@ -95,7 +95,7 @@ _CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
 
 
 def _slice(test: Mapping[str, Any]) -> tuple[str, ...]:
-    verdict = "differs" if test.get("differs") else "no" if "p" in test else "not tested"
+    verdict = "differs" if test.get("differs") else "no" if test.get("p") is not None else "not tested"
     return (
         f"{test.get('column', '–')} = {test.get('value', '–')}",
         verdict,

@@ -2,11 +2,14 @@
 
     Brief, prompt -> POST /v1/chat/completions -> the reply, or CannotWrite where the model gave none
 
-A reply that was cut off, filtered, refused or empty is this brief's fault; a server that fails, or whose
-answer is none, is the writer's. Neither says what was written.
+A reply that was cut off, filtered, refused or empty is this brief's fault, as is a request that the server
+does not take, a conversation too long for its model. A server that fails or whose answer is none is the
+writer's fault, and so is one that takes no request: what it refuses may be the model or an option.
+Neither says what was written.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +26,10 @@ _REASONS = {
     "length": "the reply was cut off: raise --writer-max-tokens",
     FILTERED: "the server's content filter took the reply away",
 }
+_NOT_TAKEN = (400, 413, 422)  # statuses of a server that finds fault with a request
+_SEVERAL = 5  # prompts that are not taken until it is the writer's fault, if no other was before
+
+_log = logging.getLogger("rbr.writers.chat")
 
 
 class ChatWriter:
@@ -41,6 +48,8 @@ class ChatWriter:
         self._policy, self._url = policy, url
         self._asked = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self.fingerprint = digest([VERSION, self._asked])
+        self._taken = False  # whether the server has taken any request
+        self._not_taken: set[tuple[Message, ...]] = set()  # the prompts of those that it did not take
         self._calls = Calls(url, key=key, concurrency=concurrency, patience=patience)
 
     async def start(self) -> None:
@@ -55,9 +64,8 @@ class ChatWriter:
         try:
             answer = await self._calls.post("/v1/chat/completions", body.encode())
         except CallError as error:
-            if error.status == 400 and FILTERED in error.message:
-                return CannotWrite(_REASONS[FILTERED])
-            raise self._failed(error) from error
+            return self._refusal(error, tuple(prompt))
+        self._taken = True
         text = self._text(answer)
         return text if isinstance(text, CannotWrite) else Written(text, brief.must)
 
@@ -80,6 +88,15 @@ class ChatWriter:
             raise WriterError(f"{self._url}: answered with a message whose content is no text")
         return content.strip() if content and content.strip() else CannotWrite("the reply was empty")
 
-    def _failed(self, error: CallError) -> WriterError:
+    def _refusal(self, error: CallError, prompt: tuple[Message, ...]) -> CannotWrite:
+        """What a fault is to a brief. Raises the WriterError of one that is no fault of this prompt."""
+        if error.status == 400 and FILTERED in error.message:
+            return CannotWrite(_REASONS[FILTERED])
+        if error.status in _NOT_TAKEN:
+            if not self._not_taken:
+                _log.warning("%s: its prompt is passed over, as are all that get such an answer", error.brief)
+            self._not_taken.add(prompt)
+            if self._taken or len(self._not_taken) < _SEVERAL:
+                return CannotWrite("the server does not take this prompt")
         remedy = "; set RBR_WRITER_KEY to the server's key" if error.status in (401, 403) else ""
-        return WriterError(f"the writer's server failed: {error.message}{remedy}")
+        raise WriterError(f"the writer's server failed: {error.message}{remedy}") from error
