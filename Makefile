@@ -55,7 +55,7 @@ weights: install  ## fit the shipped weights anew and judge them; reports in bui
 		--held-out build/assistant_style.held-out.jsonl \
 		-o "$(WEIGHTS)/assistant_style.lexical.json" --report build/assistant_style.html
 	.venv/bin/rbr fit --policy safety --data build/safety.ranked.jsonl --held-out build/safety.held-out.jsonl \
-		$(PAPERS_ERRORS) --margin 2 -o "$(WEIGHTS)/safety.lexical.json" --report build/safety.html --json build/safety.json
+		$(PAPERS_ERRORS) --margin 2 --l2 3e-3 -o "$(WEIGHTS)/safety.lexical.json" --report build/safety.html --json build/safety.json
 
 check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff format --check .

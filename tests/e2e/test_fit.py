@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rbr_service.build import rules_folder
 from .commands import here, refused, said
 
 TEXTS = Path(__file__).parents[1] / "data" / "safety.ranked.jsonl"
+UNUSED = Path(tempfile.gettempdir()) / "rbr-no-weights.json"  # for refused fits, not the shipped weights
 PAPERS_ERRORS = ("hard_refusal=0.70", "soft_refusal_1=0.32", "soft_refusal_2=0.32", "comply=0.105")
 SIMULATED = [word for error in PAPERS_ERRORS for word in ("--simulate-base-reward", error)]
 QUICK = ["--bootstrap", "0"]
@@ -88,7 +90,9 @@ def test_auto_takes_the_least_strength_that_suffices(ranked: Path, tmp_path: Pat
         assert kind["held_out"]["ranking_error"]["total"]["value"] <= wanted
     strengths = {n: k["strength"] for n, k in found["origin"]["response_types"].items()}
     assert strengths["hard_refusal"] > strengths["comply"], "the weaker base reward needs less"
-    line = refused("fit", *QUICK, "--data", ranked, *SIMULATED, "--strength", "auto", "--wanted-error", "0")
+    line = refused(
+        "fit", "-o", UNUSED, *QUICK, "--data", TEXTS, *SIMULATED, "--strength", "auto", "--wanted-error", "0"
+    )
     assert "no strength brings the held-out ranking error to 0: the least is" in line
 
 
@@ -103,7 +107,7 @@ def test_auto_takes_the_least_strength_that_suffices(ranked: Path, tmp_path: Pat
     ],
 )
 def test_options_that_make_no_sense_are_refused(ranked: Path, arguments: list[str], problem: str) -> None:
-    assert problem in refused("fit", "--data", ranked, "-o", ranked.with_name("none.json"), *arguments)
+    assert problem in refused("fit", "-o", UNUSED, "--data", ranked, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_usage_errors(ranked: Path, words: str) -> None:
 
 
 def test_held_out_prompts_that_the_fit_sees_are_left_out(ranked: Path, tmp_path: Path) -> None:
-    line = refused("fit", "--data", ranked, "--held-out", ranked)
+    line = refused("fit", "-o", UNUSED, "--data", ranked, "--held-out", ranked)
     assert f"{ranked}:1: hard_refusal: all held-out prompts are in the data of the fit" in line
     some = tmp_path / "some.jsonl"
     rows = read(ranked)
@@ -171,13 +175,13 @@ def edited(tmp_path: Path, change: Any) -> Path:
 )
 def test_bad_rows_are_named_by_line(tmp_path: Path, change: Any, problem: str) -> None:
     file = edited(tmp_path, change)
-    line = refused("fit", "--data", file)
+    line = refused("fit", "-o", UNUSED, "--data", file)
     assert line.startswith(f"rbr: {file}:2")
     assert problem in line
 
 
 def test_a_missing_base_reward_is_named(tmp_path: Path) -> None:
-    line = refused("fit", "--data", TEXTS, "--base-reward", "given")
+    line = refused("fit", "-o", UNUSED, "--data", TEXTS, "--base-reward", "given")
     assert f"{TEXTS}:1: a completion lacks its base_reward" in line
 
 
@@ -191,7 +195,7 @@ def test_outputs_overwrite_no_input(ranked: Path, tmp_path: Path) -> None:
 
 
 def test_weights_too_large_for_a_file_are_refused(tmp_path: Path) -> None:
-    line = refused("fit", *QUICK, "--data", TEXTS, "--strength", "900000", "--margin", "100000")
+    line = refused("fit", "-o", UNUSED, *QUICK, "--data", TEXTS, "--strength", "900000", "--margin", "100000")
     assert "weights beyond 1e+06" in line
 
 
@@ -209,7 +213,7 @@ REFUSED = {"apology": False, "disallowed_content": False, "illogical_continuatio
 def test_a_class_that_the_type_lacks_needs_propositions_that_decide(tmp_path: Path) -> None:
     for open_ones in ({}, {"apology": True}):
         file = edited(tmp_path, with_propositions(open_ones, "wonderful"))
-        assert ":2: 'wonderful' is not a class" in refused("fit", "--data", file)
+        assert ":2: 'wonderful' is not a class" in refused("fit", "-o", UNUSED, "--data", file)
     file = edited(tmp_path, with_propositions(REFUSED, "wonderful"))
     kept = tmp_path / "all.jsonl"
     kept.write_text(file.read_text() + "\n" + "".join(TEXTS.read_text().splitlines(keepends=True)[3:]))
@@ -234,7 +238,7 @@ def test_nothing_to_rank_names_the_type(tmp_path: Path) -> None:
     assert "'hard_refusal': no two completions of one prompt differ" in refused(
         "fit", "--data", file, "--held-out", "0"
     )
-    assert "cannot be split" in refused("fit", "--data", file)
+    assert "cannot be split" in refused("fit", "-o", UNUSED, "--data", file)
 
 
 def test_completions_with_a_class_alone_are_ranked_by_it(tmp_path: Path) -> None:
