@@ -90,10 +90,16 @@ def test_auto_takes_the_least_strength_that_suffices(ranked: Path, tmp_path: Pat
         assert kind["held_out"]["ranking_error"]["total"]["value"] <= wanted
     strengths = {n: k["strength"] for n, k in found["origin"]["response_types"].items()}
     assert strengths["hard_refusal"] > strengths["comply"], "the weaker base reward needs less"
+    twins = tmp_path / "twins.jsonl"  # equal completions of unequal class: no RBR reward tells them apart
+    rows = [
+        {**row, "completions": [{**one, "content": "No."} for one in row["completions"]]}
+        for row in read(TEXTS)
+    ]
+    twins.write_text("".join(json.dumps(row) + "\n" for row in rows))
     line = refused(
-        "fit", "-o", UNUSED, *QUICK, "--data", TEXTS, *SIMULATED, "--strength", "auto", "--wanted-error", "0"
+        "fit", "-o", UNUSED, *QUICK, "--data", ranked, "--held-out", twins, *SIMULATED, "--strength", "auto"
     )
-    assert "no strength brings the held-out ranking error to 0: the least is" in line
+    assert "no strength brings the held-out ranking error to 0.01: the least is" in line
 
 
 @pytest.mark.parametrize(
