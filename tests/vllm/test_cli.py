@@ -64,8 +64,9 @@ def ranked(tmp_path: Path) -> Path:
 
 def test_fitted_weights_serve_and_score(grader: list[str], ranked: Path, tmp_path: Path) -> None:
     weights, scored = tmp_path / "weights.json", tmp_path / "out.jsonl"
-    assert "6 pairs" in rbr("fit", *grader, "--data", ranked, "-o", weights)
+    assert "chat" in rbr("fit", *grader, "--data", ranked, "--held-out", "0", "-o", weights)
     bound = json.loads(weights.read_text())
+    assert bound["origin"]["response_types"]["chat"]["train"]["pairs"] == 6
     assert bound["grader"]["name"] == "llm"
     source = rows(
         tmp_path / "in.jsonl",
