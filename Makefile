@@ -70,7 +70,7 @@ format: .venv/.dev  ## put the code in the project's format
 
 bench: .venv/.dev .venv-vllm/.done  ## measure, print tables, write build/bench.json
 	.venv/bin/python -m tests.benchmarks service
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-vllm/bin/python -m tests.benchmarks fit
+	.venv-vllm/bin/python -m tests.benchmarks fit
 	.venv-vllm/bin/python -m tests.benchmarks engine
 
 lock: .venv/.dev  ## renew the pins in requirements/
