@@ -2,12 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8000
 OPENRLHF ?= 0.11.2
+VERL ?= 0.9.1
 # torch's CPU build. Where pip's index has none, name another: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -20,8 +21,15 @@ serve: install  ## run the service on 127.0.0.1:PORT (default 8000)
 test: .venv/.dev  ## all tests that need neither vLLM nor OpenRLHF
 	.venv/bin/python -m pytest
 
-test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done  ## OpenRLHF's own client against the service
-	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-trainer/bin/python -m pytest --confcutdir=tests/contract tests/contract
+TRAINERS = OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) VERL_SOURCE=build/verl-$(VERL)
+
+test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done build/verl-$(VERL)/.done  ## OpenRLHF's PPO on the CPU, and the trainers' own clients, against the service
+	$(TRAINERS) .venv-trainer/bin/python -m pytest --confcutdir=tests/contract tests/contract
+	.venv-trainer/bin/python -m pytest --confcutdir=tests/ppo tests/ppo
+
+bench-ppo: install .venv-trainer/.done  ## PPO runs that show what the reward teaches; figures and plots in build/ppo
+	.venv-trainer/bin/python -m tests.ppo
+	.venv/bin/python -m tests.ppo.figures build/ppo
 
 test-vllm: .venv-vllm/.done build/openrlhf-$(OPENRLHF)/.done  ## real vLLM engines and servers, on the CPU, over tiny models
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
@@ -77,10 +85,11 @@ lock: .venv/.dev  ## renew the pins in requirements/
 	.venv/bin/python -m pip install -q uv
 	.venv/bin/uv pip compile pyproject.toml -q --upgrade --python-version 3.11 --universal \
 		--no-annotate --custom-compile-command "make lock" -o requirements/service.txt
-	for group in dev trainer; do \
-		.venv/bin/uv pip compile --group $$group -q --upgrade --python-version 3.11 --universal --no-annotate \
-			-c requirements/service.txt --custom-compile-command "make lock" -o requirements/$$group.txt; \
-	done
+	.venv/bin/uv pip compile --group dev -q --upgrade --python-version 3.11 --universal --no-annotate \
+		-c requirements/service.txt --custom-compile-command "make lock" -o requirements/dev.txt
+	echo "torch; sys_platform == 'none'" | .venv/bin/uv pip compile --group trainer -q --upgrade --python-version 3.11 \
+		--universal --no-annotate --overrides - --no-emit-package torch --custom-compile-command "make lock" \
+		-o requirements/trainer.txt
 
 clean:  ## remove what the targets made
 	rm -rf .venv .venv-trainer .venv-vllm build
@@ -96,9 +105,14 @@ clean:  ## remove what the targets made
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-.venv-trainer/.done: requirements/trainer.txt
+# What openrlhf.txt holds asks for CUDA builds (flash-attn, vLLM), which no CPU needs: hence --no-deps.
+.venv-trainer/.done: requirements/trainer.txt requirements/openrlhf.txt
 	$(PYTHON) -m venv .venv-trainer
+	.venv-trainer/bin/python -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	.venv-trainer/bin/python -m pip install -q --disable-pip-version-check -r requirements/trainer.txt
+	DS_BUILD_OPS=0 .venv-trainer/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
+		-r requirements/openrlhf.txt
+	.venv-trainer/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 # torchvision and its like come as CUDA builds, which break the import of transformers, and vLLM with it.
@@ -115,6 +129,6 @@ clean:  ## remove what the targets made
 	touch $@
 
 # Unpacked beside the environments, not into one: the wheel brings a top-level package `tests`.
-build/openrlhf-$(OPENRLHF)/.done:
-	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --target build/openrlhf-$(OPENRLHF) openrlhf==$(OPENRLHF)
+build/openrlhf-$(OPENRLHF)/.done build/verl-$(VERL)/.done: build/%/.done:
+	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --target build/$* $(subst -,==,$*)
 	touch $@
