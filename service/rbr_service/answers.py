@@ -6,6 +6,7 @@ from dataclasses import asdict
 from rbr_service import schemas
 from rbr_service.rbr.reach import reach
 from rbr_service.scorer import Result, Scorer
+from rbr_service.settings import Settings
 
 
 def openrlhf(results: Sequence[Result], scorer: Scorer) -> schemas.OpenRLHFAnswer:
@@ -56,7 +57,7 @@ def result(sample_id: str | int | None, r: Result) -> schemas.ResultOut:
     )
 
 
-def readiness(scorer: Scorer, *, ready: bool, reason: str) -> schemas.Readiness:
+def readiness(scorer: Scorer, settings: Settings, *, ready: bool, reason: str) -> schemas.Readiness:
     """What the service scores with, and whether it can; `reason` says why not."""
     return schemas.Readiness(
         status="ready" if ready else "not_ready",
@@ -66,6 +67,7 @@ def readiness(scorer: Scorer, *, ready: bool, reason: str) -> schemas.Readiness:
         reward_version=scorer.reward_version,
         grader=scorer.grader.name,
         grader_note=scorer.grader.note,
+        on_low_mass=settings.on_low_mass,
         accepted_mismatches=list(scorer.model.mismatches),
     )
 

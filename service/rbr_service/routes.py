@@ -117,7 +117,7 @@ def _open(state: State) -> APIRouter:
         """Able to score, and with what; 503 while it cannot or is shutting down. Nothing listens before."""
         if not state.ready:
             response.status_code = 503
-        return answers.readiness(state.scorer, ready=state.ready, reason=state.reason)
+        return answers.readiness(state.scorer, state.settings, ready=state.ready, reason=state.reason)
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:

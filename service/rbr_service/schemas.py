@@ -205,6 +205,9 @@ class Readiness(BaseModel):
     reward_version: str
     grader: str
     grader_note: str
+    on_low_mass: Literal["error", "lower_bound"] = Field(
+        description="What becomes of a completion that the grader gives no yes or no about."
+    )
     accepted_mismatches: list[str]
 
 

@@ -320,6 +320,12 @@ def test_readyz_tells_what_scores(client: TestClient) -> None:
     assert body["reward_version"] == labelled(client, "K-R")["reward_version"]
     assert body["grader"] == "lexical"
     assert " " in body["grader_note"]
+    assert body["on_low_mass"] == "error"
+
+
+def test_readyz_tells_what_becomes_of_low_label_mass(serving: Callable[..., TestClient]) -> None:
+    ready = serving(on_low_mass="lower_bound", accept_mismatch=True).get("/readyz").json()
+    assert ready["on_low_mass"] == "lower_bound"
 
 
 def test_readyz_is_503_before_start_and_after_shutdown(make_state: MakeState) -> None:
