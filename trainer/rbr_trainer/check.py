@@ -7,12 +7,16 @@ alike, and PPO learns nothing from what tells them apart. With the estimators ga
 on the reward itself, base reward included; the others first subtract what a prompt's completions share.
 """
 
+import asyncio
 import os
 from math import ceil, floor
 
 import click
 
-from rbr_trainer.service import Address, Range, Service, ServiceError, ask
+from rbr_trainer.address import Address
+from rbr_trainer.client import ASKING, Client
+from rbr_trainer.errors import ServiceError
+from rbr_trainer.service import Range, Service, ask
 
 
 @click.command()
@@ -47,11 +51,16 @@ def check(url: str, clip: tuple[float, float]) -> None:
         address = Address.parse(url, os.environ.get("RBR_API_KEY"))
     except ValueError as error:
         raise click.BadParameter(f"{url!r}: {error}", param_hint="URL") from error
-    service = ask(address)
+    service = asyncio.run(_asked(address))
     click.echo("\n".join(described(service, wanted)))
     found = faults(service, wanted)
     if found:
         raise ServiceError("\n".join(found))
+
+
+async def _asked(address: Address) -> Service:
+    async with Client([address], ASKING) as client:
+        return await ask(client)
 
 
 def described(service: Service, clip: Range) -> list[str]:

@@ -8,20 +8,20 @@ import sys
 import click
 
 from rbr_trainer.check import check
-from rbr_trainer.service import ServiceError
+from rbr_trainer.errors import TrainerError
 
 
 class Commands(click.Group):
-    """Turns what is wrong with the service into lines and an exit code."""
+    """Turns what is wrong into lines and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except ServiceError as error:
+        except TrainerError as error:
             for line in str(error).splitlines():
                 click.echo(f"rbr-train: {line}", err=True)
-            sys.exit(1)
+            sys.exit(error.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
