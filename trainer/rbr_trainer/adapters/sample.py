@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rbr_trainer import labels
 from rbr_trainer.answers import Reward
 from rbr_trainer.client import Client
+from rbr_trainer.label import parse
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -33,7 +33,7 @@ class Sample:
 
     async def earn(self, client: Client) -> Reward:
         """Its reward. Raises InputError for a label that is none, ServiceError."""
-        given = labels.parse(self.label).model_dump(exclude_none=True)
+        given = parse(self.label).model_dump(exclude_none=True)
         if self.base_reward is not None:
             given["base_reward"] = self.base_reward
         prompt = given.pop("messages", self.prompt)
