@@ -9,6 +9,7 @@ import click
 
 from rbr_trainer.check import check
 from rbr_trainer.errors import TrainerError
+from rbr_trainer.prepare import prepare
 
 
 class Commands(click.Group):
@@ -31,9 +32,11 @@ def main() -> None:
 
     \b
     Before a run:
+      rbr-train prepare prompts.jsonl --policy my/safety.yaml -o train.jsonl
+                                              a trainer's dataset: labelled, mixed, some of it held out
       rbr-train check http://127.0.0.1:8000   is the service ready, are its rewards inside the clip range?
     """  # noqa: D301 - click's mark: keep these lines as they are
 
 
-for command in (check,):
+for command in (check, prepare):
     main.add_command(command)
