@@ -102,13 +102,14 @@ class Client:
         RBR_REWARD_PATIENCE: seconds in total; RBR_REWARD_VERSION: see `version`.
         """
         key, addresses = environ.get("RBR_API_KEY"), []
-        for url in filter(None, map(str.strip, environ.get("RBR_REWARD_URL", "").split(","))):
+        urls = [url.strip() for url in environ.get("RBR_REWARD_URL", "").split(",") if url.strip()]
+        if not urls:
+            raise InputError("RBR_REWARD_URL is not set: give the service's URL, or several with commas")
+        for number, url in enumerate(urls, 1):
             try:
                 addresses.append(Address.parse(url, key))
-            except ValueError as error:
-                raise InputError(f"RBR_REWARD_URL: {url!r} {error}") from error
-        if not addresses:
-            raise InputError("RBR_REWARD_URL is not set: give the service's URL, or several with commas")
+            except ValueError as error:  # the URL itself may hold a key
+                raise InputError(f"RBR_REWARD_URL: number {number} of {len(urls)} {error}") from error
         patience = Patience(total=_seconds(environ.get("RBR_REWARD_PATIENCE") or str(TRAINING.total)))
         return cls(addresses, patience, version=environ.get("RBR_REWARD_VERSION") or None)
 
