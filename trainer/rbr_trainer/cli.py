@@ -9,7 +9,9 @@ import click
 
 from rbr_trainer.check import check
 from rbr_trainer.errors import TrainerError
+from rbr_trainer.evaluate import evaluate
 from rbr_trainer.prepare import prepare
+from rbr_trainer.run import run
 
 
 class Commands(click.Group):
@@ -35,8 +37,13 @@ def main() -> None:
       rbr-train prepare prompts.jsonl --policy my/safety.yaml -o train.jsonl
                                               a trainer's dataset: labelled, mixed, some of it held out
       rbr-train check http://127.0.0.1:8000   is the service ready, are its rewards inside the clip range?
+    The run:
+      rbr-train run --example one-gpu > run.yaml; rbr-train run run.yaml
+    Of a checkpoint:
+      rbr-train evaluate train.heldout.jsonl --model ckpt --service http://127.0.0.1:8000
+                                              how often it is unsafe, how often it refuses too much
     """  # noqa: D301 - click's mark: keep these lines as they are
 
 
-for command in (check, prepare):
+for command in (check, evaluate, prepare, run):
     main.add_command(command)

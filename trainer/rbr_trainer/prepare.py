@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from rbr_trainer import dataset, policy_source, prompts
+from rbr_trainer import dataset, prompts
 from rbr_trainer.dataset import FORMATS, Format
 from rbr_trainer.errors import InputError
 from rbr_trainer.files import outputs, replacing
+from rbr_trainer.options import column_options, policy_options, policy_source
 from rbr_trainer.policy import AUTO, OUT_OF_SCOPE, Policy
 from rbr_trainer.prompts import Columns, Prompt, Reader, by_kind
 from rbr_trainer.split import Mix, Split, Splitter
@@ -28,7 +29,7 @@ from rbr_trainer.split import Mix, Split, Splitter
     help="Where the rows to train on go: .parquet, or JSONL. What is held out goes beside it, as "
     "NAME.heldout.SUFFIX.",
 )
-@policy_source.options
+@policy_options
 @click.option(
     "--for",
     "trainer",
@@ -37,23 +38,13 @@ from rbr_trainer.split import Mix, Split, Splitter
     show_default=True,
     help="Whose rows to write.",
 )
-@click.option("--prompt-key", metavar="COLUMN", help="Holds the prompt.  [default: prompt, else messages]")
-@click.option(
-    "--label-key",
-    metavar="COLUMN",
-    help="Holds the label, and no other column does.  [default: label, response_type and category]",
-)
+@column_options
 @click.option(
     "--label",
     "defaults",
     metavar="NAME",
     multiple=True,
     help="What rows without a label are; once, or once for each IN in order.",
-)
-@click.option(
-    "--unlabelled",
-    is_flag=True,
-    help="Rows without a label stay so: the policy's `unlabelled` says what they are.",
 )
 @click.option(
     "--refusal-share",
@@ -119,7 +110,7 @@ def prepare(
     """  # noqa: D301 - click's mark: keep these lines as they are
     held_out = output.with_name(f"{output.stem}.heldout{output.suffix}")
     _writable(sources, output, held_out, policy, trainer, hold_out)
-    rules = policy_source.read(policy, service).policy
+    rules = policy_source(policy, service).policy
     columns = Columns(prompt_key, label_key, hold_out_key, unlabelled=unlabelled)
     splitter = Splitter(seed, hold_out, _mix(rules, refusal_share, mix), multiple_of)
     found = [

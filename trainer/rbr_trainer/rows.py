@@ -53,6 +53,7 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row | InputE
     Raises InputError for the file.
     """
     with _readable(path):
+        _regular(path)
         if path.is_dir():
             yield from _rows((batch for shard in _shards(path) for batch in _arrow(shard)), columns)
         elif is_parquet(path):
@@ -67,6 +68,7 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row | InputE
 def count(path: Path) -> int:
     """How many rows `read` finds. Raises InputError for the file."""
     with _readable(path):
+        _regular(path)
         if path.is_dir():
             return sum(batch.num_rows for shard in _shards(path) for batch in _arrow(shard))
         if is_parquet(path):
@@ -112,6 +114,11 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not sound: {error}") from error
+
+
+def _regular(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a device or a pipe, and is read more than once: save it as a file")
 
 
 def _object(line: bytes) -> Row | InputError:
