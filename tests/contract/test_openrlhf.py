@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from .chats import ANSWERS, CHAT, CHATML, RENDERINGS, Rendering, messages
-from .conftest import KEY, Service
+from .conftest import KEY
 from .openrlhf import CharacterTokenizer, FixedEngine, OpenRLHF
+from .serving import Service
 
 LOGS = {"rbr_reward", "rbr_base", "rbr_p_best", "rbr_in_scope", "rbr_label_mass_min"}
 PROMPT = CHATML.prompt(CHAT)
