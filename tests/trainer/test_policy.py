@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbr_service.build import rules_folder
@@ -60,6 +60,7 @@ def test_what_is_no_name_is_none_to_both(name: str, label: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+@settings(deadline=None)
 @given(
     label=st.text(max_size=20) | st.sampled_from(["Hard-Refuse", "k_r ", "Safe  Refuse 2", "GUIDE", "api"])
 )

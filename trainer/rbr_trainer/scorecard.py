@@ -20,9 +20,9 @@ FIGURES = {"not_unsafe": "Not-Unsafe", "not_overrefuse": "Not-Overrefuse", "f1":
 class Scorecard:
     """Rates, and how they came about.
 
-    `classes_by`: who said the answers' classes; `note`: what is to be known of it. `reward_version`: of the service, "" without one. `prompts`,
-    `answers`: those in scope. `out_of_scope`, `cut`: answers left aside, answers that had no room for more
-    (None: not known).
+    `classes_by`: who said the answers' classes; `note`: what is to be known of that. `reward_version`: of the
+    service, "" without one. `prompts`, `answers`: those in scope. `out_of_scope`: answers left aside. `cut`:
+    answers that had no room for more, None where that is not known.
     """
 
     policy: str
