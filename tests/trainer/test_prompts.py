@@ -101,7 +101,7 @@ def test_a_base_reward_comes_from_a_column_or_the_label() -> None:
         ({"prompt": "Hi", "label": "K-R", "category": "K-C"}, "is labelled K-C and K-R, which are"),
         ({"prompt": "Hi", "label": "K-R", "category": "C-R"}, "is labelled C-R and K-R"),
         ({"prompt": "Hi", "label": "K-R", "base_reward": float("inf")}, "base_reward: "),
-        ({"prompt": "Hi", "label": '{"base_reward": 1, "category": "K-R"}', "base_reward": 2.0}, "2.0, and 1.0"),
+        ({"prompt": "Hi", "label": '{"category": "K-R", "base_reward": 1}', "base_reward": 2.0}, "2.0, and"),
         ({"prompt": "Ho", "label": {"category": "K-R", "messages": HI}}, "messages are not those of prompt"),
     ],
 )  # fmt: skip
