@@ -3,25 +3,19 @@
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from click.testing import CliRunner, Result
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from rbr_service.app import create_app
-from rbr_service.state import State
 from rbr_trainer.address import Address
 from rbr_trainer.cli import main
 from rbr_trainer.service import Range
 from tests.conftest import MakeState
-from tests.e2e.processes import until
+from tests.trainer.serving import served, service
 
 TYPES = ("hard_refusal", "soft_refusal_1", "soft_refusal_2", "comply")
 KEY = "a key: of/this test"
@@ -36,58 +30,43 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RBR_API_KEY", raising=False)
 
 
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """host:port of an app on a free port."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started or not thread.is_alive())
-        host, port = server.servers[0].sockets[0].getsockname()
-        yield f"{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@contextmanager
-def service(state: State) -> Iterator[str]:
-    """host:port of the real service, ready."""
-    with served(create_app(state)) as netloc:
-        until(lambda: state.ready)
-        yield netloc
+TRAINING = {"empty_completion": "grade"}  # how a service is started for training
 
 
 def check(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["check", *arguments], prog_name="rbr-train")
 
 
+def lines(result: Result) -> dict[str, str]:
+    """The table's lines by their first word or words."""
+    return {line.strip().split("  ")[0]: line for line in result.stdout.splitlines()}
+
+
 def test_a_service_that_is_fine(make_state: MakeState) -> None:
-    state = make_state()
+    state = make_state(**TRAINING)
     with service(state) as netloc:
         result = check(f"http://{netloc}/get_reward")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    lines = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
-    assert lines["policy"].endswith("safety")
-    assert lines["reward version"].endswith(state.scorer.reward_version)
-    assert lines["state"].endswith("ready")
-    assert lines["accepted"].endswith("no mismatch")
-    assert all(lines[kind].endswith("nothing") for kind in TYPES)
-    assert "-10 .. 10" in lines["response type"]
-    assert result.stdout.splitlines()[-1] == "Without a base reward these are the whole rewards."
+    told = lines(result)
+    assert told["service"].split("  ")[-1].endswith("ready, policy safety")
+    assert told["reward version"].split() == ["reward", "version", "ok", state.scorer.reward_version]
+    assert "no mismatch accepted" in told
+    assert all(told[kind].endswith("nothing") for kind in TYPES)
+    assert "-10 .. 10" in told["clip range"]
+    assert result.stdout.splitlines()[-1].strip() == "Without a base reward these are the whole rewards."
+    assert "  FAIL  " not in result.stdout
 
 
 def test_a_range_beyond_the_clip_is_told_with_both_remedies(make_state: MakeState) -> None:
-    with service(make_state()) as netloc:
+    with service(make_state(**TRAINING)) as netloc:
         result = check(f"http://{netloc}", "--clip-range", "-1", "2")
     assert result.exit_code == 1
     line = result.stderr.strip()
     assert line.startswith("rbr-train: the clip cuts off rewards of ")
     assert "`rbr fit --strength`" in line
     wider = line.split("--reward.clip_range ")[1].split()[:2]
-    with service(make_state()) as netloc:
+    with service(make_state(**TRAINING)) as netloc:
         assert check(f"http://{netloc}", "--clip-range", *wider).exit_code == 0
 
 
@@ -107,10 +86,10 @@ def test_how_much_of_a_range_is_clipped(
 
 
 def test_accepted_mismatches_and_a_base_reward_are_told(make_state: MakeState) -> None:
-    with service(make_state(base_reward="given", accept_mismatch=True)) as netloc:
+    with service(make_state(base_reward="given", accept_mismatch=True, **TRAINING)) as netloc:
         result = check(f"http://{netloc}")
     assert result.exit_code == 0
-    assert "accepted         fitted with base reward 'none', not 'given'" in result.stdout
+    assert "accepted at its start: fitted with base reward 'none', not 'given'" in result.stdout
     assert "The base reward (given) is added before the clip and is not counted here" in result.stdout
 
 
@@ -127,7 +106,7 @@ def test_a_service_that_is_not_ready(make_state: MakeState) -> None:
 def test_the_key_comes_from_the_environment_or_the_url(
     make_state: MakeState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with service(make_state(api_key=KEY)) as netloc:
+    with service(make_state(api_key=KEY, **TRAINING)) as netloc:
         without = check(f"http://{netloc}")
         wrong = check(f"http://me:wrong@{netloc}")
         in_url = check(f"http://me:a%20key%3A%20of%2Fthis%20test@{netloc}/get_reward")
@@ -174,6 +153,9 @@ def test_a_service_of_another_version(make_state: MakeState) -> None:
     [
         (), ("127.0.0.1:8000",), ("ftp://a",), ("http://a:b",), ("http://a,http://b",),
         ("http://a", "--clip-range", "3", "3"), ("http://a", "--clip-range", "3"),
+        ("http://a", "http://b,c"), ("http://a", "--reward-version", "4d3e58a"),
+        ("http://a", "--client", "x"), ("http://a", "--dataset", "no-such-file.jsonl"),
+        ("http://a", "--concurrency", "0"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -203,7 +185,7 @@ def test_the_command_needs_nothing_of_the_service(make_state: MakeState) -> None
     ).stdout
     assert not FOREIGN & set(loaded.split())
     command = str(Path(sys.executable).with_name("rbr-train"))
-    with service(make_state()) as netloc:
+    with service(make_state(**TRAINING)) as netloc:
         finished = subprocess.run(
             [command, "check", f"http://{netloc}"], capture_output=True, text=True, timeout=60, check=False
         )
