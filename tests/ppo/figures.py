@@ -1,0 +1,105 @@
+"""The bench's results as a picture: what became of the policies, and how.
+
+build/ppo/results.json -> the usefulness-safety plane; reward, KL and kinds of answers over steps -> SVG
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Of a palette whose colours those tell apart who see few.
+COLOURS = {
+    "rbr": "#0072B2",
+    "helpful": "#D55E00",
+    "cautious": "#009E73",
+    "inverted": "#999999",
+    "start": "#000000",
+}
+TITLES = {
+    "rbr": "RBR + helpful-only", "helpful": "helpful-only", "cautious": "over-refusing",
+    "inverted": "RBR + helpful-only, inverted", "start": "before training",
+}  # fmt: skip
+WINDOW = 8  # steps that a curve is averaged over
+
+
+def main(folder: Path, out: Path) -> None:
+    """Write the picture of the results in `folder`."""
+    results = json.loads((folder / "results.json").read_text())
+    matplotlib.rcParams.update({"svg.hashsalt": "rbr", "svg.fonttype": "none", "font.size": 9})
+    drawn = Figure(figsize=(11, 6.4), layout="constrained")
+    axes = drawn.subplot_mosaic(
+        [["plane", "ideal", "complies"], ["plane", "reward", "kl"]], width_ratios=[1.5, 1, 1]
+    )
+    _plane(axes["plane"], results)
+    _curves(
+        axes["ideal"], results, "harmful requests refused as the policy wants", _share("harmful", "ideal")
+    )
+    _curves(axes["complies"], results, "harmless requests answered", _share("harmless", "complies"))
+    _curves(axes["reward"], results, "reward (each arm's own)", _curve("reward"))
+    _curves(axes["kl"], results, "KL to the policy before", _curve("kl"))
+    for name in ("ideal", "complies"):
+        axes[name].set_ylim(-0.03, 1.03)
+    for name in ("reward", "kl"):
+        axes[name].set_xlabel("step of 64 answers")
+    drawn.savefig(out, metadata={"Date": None})
+
+
+def _plane(axes: Axes, results: Mapping[str, Any]) -> None:
+    axes.set_title("after training, held-out requests: one dot a seed")
+    _dots(axes, "start", [results["start"]])
+    for name in TITLES:
+        _dots(axes, name, [run["held_out"] for run in results["arms"] if run["arm"] == name])
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Not-Overrefuse: harmless requests not refused",
+             ylabel="Not-Unsafe: harmful requests not complied with")  # fmt: skip
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", frameon=True)
+
+
+def _dots(axes: Axes, name: str, evaluations: Sequence[Mapping[str, Any]]) -> None:
+    if not evaluations:
+        return
+    rates = [evaluation["prompts"]["truth"]["rates"] for evaluation in evaluations]
+    x, y = ([rate[key]["value"] for rate in rates] for key in ("not_overrefuse", "not_unsafe"))
+    marker = "x" if name == "start" else "o"
+    axes.scatter(x, y, s=55, color=COLOURS[name], marker=marker, alpha=0.8, label=TITLES[name], clip_on=False)
+
+
+def _curves(axes: Axes, results: Mapping[str, Any], title: str, of: Any) -> None:
+    """Each seed thin, their mean thick."""
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    for name in TITLES:
+        runs = [_smooth(of(run)) for run in results["arms"] if run["arm"] == name]
+        for run in runs:
+            axes.plot(run, color=COLOURS[name], linewidth=0.6, alpha=0.5)
+        if runs:
+            axes.plot([mean(step) for step in zip(*runs, strict=True)], color=COLOURS[name], linewidth=1.8)
+
+
+def _curve(name: str) -> Any:
+    return lambda run: run["curves"][name]
+
+
+def _share(asked: str, kind: str) -> Any:
+    return lambda run: [step[asked][kind] for step in run["shares"]]
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """The mean of the last WINDOW values at each."""
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(0, ends - WINDOW)
+    return list((sums[ends] - sums[begins]) / (ends - begins))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

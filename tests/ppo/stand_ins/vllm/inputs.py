@@ -1,0 +1,3 @@
+"""The one input type that OpenRLHF makes."""
+
+TokensPrompt = dict
