@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rbr_trainer.client import Client, Patience
 from rbr_trainer.errors import InputError, Refused, Unavailable, Unsound
 
 from .chats import ANSWERS, CHAT, CHATML
@@ -144,8 +145,10 @@ def test_a_service_that_is_killed_and_started_again_loses_nothing(
         process.kill()
         process.start()
 
+    made = agent(mortal.url)
+    made.client = Client(made.client.addresses, Patience(longest=1.0))  # so that the test need not wait long
     try:
-        rewards = rollout(agent(mortal.url), 200, restart)
+        rewards = rollout(made, 200, restart)
     finally:
         process.stop()
     said = [record.message for record in caplog.records if record.name == "rbr.client"]
