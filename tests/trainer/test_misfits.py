@@ -58,6 +58,9 @@ MISFITS: dict[str, tuple[Fix, str, str, Fix]] = {
         {**EIGHT, "hardware.tokens_per_gpu": None, "sizes.rollout_micro_batch": 48},
         "sizes.rollout_micro_batch",
         "waiting for ever; set sizes.rollout_batch to 1152", {"sizes.rollout_batch": 1152}),
+    "micro batches for fewer GPUs, though by tokens": (
+        {**EIGHT, "sizes.rollout_batch": 128, "sizes.rollout_micro_batch": 32}, "sizes.rollout_micro_batch",
+        "set sizes.rollout_micro_batch: 1", {"sizes.rollout_micro_batch": 1}),
     "other GPUs than the policy's": (
         {**EIGHT, "hardware.engines": 2}, "hardware.engines", "engines x tensor_parallel (2 x 2) must be",
         {"hardware.engines": 8, "hardware.tensor_parallel": 1}),

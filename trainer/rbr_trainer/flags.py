@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ AGENT = Path(__file__).with_name("agent.py")  # found, not imported: it needs Op
 Flags = dict[str, Any]
 
 
+@cache
 def known() -> Mapping[str, frozenset[str]]:
     """OpenRLHF's flags: `switches` take no value, `values` take one, `lists` take some."""
     text = (files("rbr_trainer") / "openrlhf.yaml").read_text(encoding="utf-8")

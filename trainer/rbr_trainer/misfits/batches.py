@@ -37,6 +37,13 @@ def found(c: RunConfig) -> Iterator[Misfit]:
             f"{sizes.rollout_micro_batch} x {gpus}: GPUs that get fewer keep the others waiting for ever; "
             f"{remedy}",
         )
+    elif made < sizes.rollout_micro_batch * gpus:
+        yield Misfit.of(
+            "sizes.rollout_micro_batch sizes.rollout_batch hardware.tokens_per_gpu",
+            f"a rollout's {made} completions are fewer than rollout_micro_batch x GPUs, "
+            f"{sizes.rollout_micro_batch} x {gpus}, which OpenRLHF refuses although batches go by tokens: "
+            "set sizes.rollout_micro_batch: 1",
+        )
 
 
 def rollout_share(c: RunConfig) -> int:
