@@ -87,7 +87,7 @@ def test_a_base_reward_that_is_no_number(make_state: MakeState, tmp_path: Path, 
     with service(make_state(base_reward="given", accept_mismatch=True)) as netloc:
         finding = looked(netloc, path, "given")
     assert not finding.passed
-    assert f"{path}:2: the label holds NaN" in finding.remedy
+    assert f"{path}:2: the label's base_reward: input should be a finite number" in finding.remedy
 
 
 def test_nan_in_parquet(make_state: MakeState, tmp_path: Path) -> None:
@@ -96,12 +96,15 @@ def test_nan_in_parquet(make_state: MakeState, tmp_path: Path) -> None:
     pq.write_table(pa.table({"messages": [ASKED, ASKED], "label": found}), path)
     with service(make_state(base_reward="given", accept_mismatch=True)) as netloc:
         finding = looked(netloc, path, "given")
-    assert finding.remedy.startswith(f"{path}:2: the label holds NaN")
+    assert finding.remedy.startswith(f"{path}:2: the label's base_reward: input should be a finite number")
 
 
 @pytest.mark.parametrize(
     ("label", "code"),
-    [("comply", "no_base_reward"), ({"response_type": "comply", "base_reward": 2e6}, "bad_label")],
+    [
+        ("comply", "no_base_reward"),
+        ({"response_type": "comply", "base_reward": 2e6}, "less than or equal to 1000000"),
+    ],
 )
 def test_base_rewards_that_a_service_for_given_ones_refuses(
     make_state: MakeState, tmp_path: Path, label: Any, code: str
@@ -131,10 +134,13 @@ def test_base_rewards_that_the_service_would_not_use(make_state: MakeState, tmp_
         (b'{"label": "comply"}', "has no 'messages'"),
         (b'{"messages": [], "label": "comply"}', "'messages' is not a text or messages"),
         (b'{"messages": [{"role": "user"}], "label": "comply"}', "is not a text or messages"),
-        (b'{"messages": "Hi", "label": 3}', "the label is no text, object or null"),
+        (b'{"messages": "Hi", "label": 3}', "neither text nor an object"),
         (b'{"messages": "Hi", "label": "{"}', "is not sound"),
-        (b'{"messages": "Hi", "label": {"responsetype": "comply"}}', "bad_label"),
-        (b'{"messages": "Hi", "label": {"messages": [{"role": 1, "content": ""}]}}', "bad_label"),
+        (b'{"messages": "Hi", "label": {"responsetype": "comply"}}', "responsetype: is not known here"),
+        (
+            b'{"messages": "Hi", "label": {"messages": [{"role": 1, "content": ""}]}}',
+            "messages.0.role: input should be",
+        ),
         (b'{"messages": "\\ud800", "label": "comply"}', "surrogate"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_service_that_refuses_under_load(make_state: MakeState) -> None:
 def test_more_at_once_than_is_sent_is_extrapolated(make_state: MakeState) -> None:
     with service(make_state()) as netloc:
         finding = found(plan(netloc, concurrency=10**9))["latency"]
-    assert "256 at once" in finding.detail
+    assert "512 at once" in finding.detail
     assert "extrapolated to 1000000000 at once" in finding.detail
     assert not finding.passed  # unless a thousandth of a millisecond is enough for an answer
     assert "1000000000 samples" in finding.remedy

@@ -2,20 +2,17 @@
 
     dataset, one pass -> faults of rows, distinct labels -> one sample each to the service -> Finding
 
-The service is the judge of labels. Grading every row would cost as much as an epoch, so one row of each
-distinct label is asked: what it names and which fields it brings, in which types. Numbers are looked at in
-every row, and of each distinct label the row with the largest base reward is the one that is asked.
+Every row's label is read here as the service reads it. What it names is the service's to judge: grading every
+row would cost as much as an epoch, so one row of each distinct label is asked.
 """
 
 import asyncio
-import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rbr_trainer import rows
+from rbr_trainer import label, rows
 from rbr_trainer.client import Client
 from rbr_trainer.errors import InputError, Refused
 from rbr_trainer.preflight.finding import Finding
@@ -28,7 +25,6 @@ LABELS = "dataset"
 MOST = 256  # distinct labels; a dataset with more names the wrong column
 TOLD = 5  # faults that are told one by one
 AT_ONCE = 16  # labels asked at a time
-NAMES = ("response_type", "category", "role")  # their values tell labels apart; of others the type does
 
 
 @dataclass
@@ -46,7 +42,7 @@ class Survey:
 
     path: Path
     rows: int = 0
-    labels: dict[str, Seen] = field(default_factory=dict)
+    labels: dict[Hashable, Seen] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
 
     def told(self) -> list[str]:
@@ -93,9 +89,9 @@ def read(plan: Plan, path: Path, base_reward: str) -> Survey:
     return survey
 
 
-def counted(path: Path, columns: tuple[str, ...], label: str) -> Iterator[tuple[int, Any]]:
+def counted(path: Path, columns: tuple[str, ...], what: str) -> Iterator[tuple[int, Any]]:
     """The rows of a dataset, with a progress bar. Raises InputError for the file."""
-    with Progress(label, rows.count(path), "rows") as progress:
+    with Progress(what, rows.count(path), "rows") as progress:
         for number, row in rows.read(path, columns):
             yield number, row
             progress.step()
@@ -125,59 +121,16 @@ def turns(given: Any) -> list[dict[str, str]] | None:
     return made if all(isinstance(text, str) for turn in made for text in turn.values()) else None
 
 
-def fields(label: Any) -> dict[str, Any]:
-    """A label's fields, null ones left out, as the service reads them. Raises InputError."""
-    if isinstance(label, str):
-        if not label.lstrip().startswith(("{", "[", '"')):
-            return {"response_type": label} if label.strip() not in ("", "null") else {}
-        try:
-            label = rows.loads(label)
-        except ValueError as error:
-            raise InputError(f"the label looks like JSON and is not sound: {error}") from error
-        if isinstance(label, str):
-            return fields(label)
-    if label is None:
-        return {}
-    if not isinstance(label, dict):
-        raise InputError(
-            'the label is no text, object or null: give a response type, a category or {"response_type": ...}'
-        )
-    return {name: value for name, value in label.items() if value is not None}
-
-
-def _take(survey: Survey, number: int, label: Any, base_reward: str) -> None:
+def _take(survey: Survey, number: int, raw: Any, base_reward: str) -> None:
     """Count a label in. Raises InputError."""
-    found = fields(label)
-    if not all(map(isfinite, _numbers(found))):
-        raise InputError("the label holds NaN or an infinite number, which poisons a whole batch")
-    base = found.get("base_reward")
-    if base is not None and base_reward != "given":
+    found = label.parse(raw)
+    if found.base_reward is not None and base_reward != "given":
         raise InputError(
             f"the label brings a base_reward, and the service takes it from {base_reward!r}: start the "
             "service with --base-reward given, or leave it out of the labels"
         )
-    shape = json.dumps(_shape(found), sort_keys=True, default=str)
-    seen = survey.labels.setdefault(shape, Seen(number, label, 0))
-    seen.rows += 1
-    if isinstance(base, int | float) and abs(base) > abs(fields(seen.label)["base_reward"]):
-        seen.number, seen.label = number, label
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(part)
-
-
-def _shape(value: Any, name: str = "") -> Any:
-    """What tells labels apart: their names as they are, of all else the types."""
-    if isinstance(value, dict):
-        return {key: _shape(part, key) for key, part in value.items() if part is not None}
-    if isinstance(value, list):
-        return sorted({json.dumps(_shape(part), sort_keys=True, default=str) for part in value})
-    return value if name in NAMES else type(value).__name__
+    alike = (found.response_type or None, found.category, found.base_reward is None, found.messages is None)
+    survey.labels.setdefault(alike, Seen(number, raw, 0)).rows += 1
 
 
 async def _asked(client: Client, seen: Seen) -> list[tuple[int, str]]:

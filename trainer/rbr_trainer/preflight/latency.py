@@ -19,7 +19,7 @@ from rbr_trainer.progress import Progress
 
 FIRST, LATENCY = "first sample", "latency"
 MARGIN = 0.8  # of the limit: a run's completions are longer than these, and its load is less even
-MOST = 256  # connections at once; more is extrapolated
+MOST = 512  # connections at once; more is extrapolated
 
 
 async def first(plan: Plan, label: object) -> tuple[Finding, list[Sent]]:

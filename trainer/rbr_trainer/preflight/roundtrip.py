@@ -16,11 +16,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rbr_trainer import label
 from rbr_trainer.client import Client
 from rbr_trainer.errors import InputError, Refused, Unsound
 from rbr_trainer.preflight.chat import Tokenizer
 from rbr_trainer.preflight.finding import Finding
-from rbr_trainer.preflight.labels import TOLD, counted, fields, turns
+from rbr_trainer.preflight.labels import TOLD, counted, turns
 from rbr_trainer.preflight.plan import Plan
 from rbr_trainer.preflight.texts import ANSWER, CLOSE, LECTURE, OPEN, REFUSAL
 from rbr_trainer.preflight.wire import patient
@@ -82,21 +83,26 @@ def choose(plan: Plan, path: Path, tokenizer: Tokenizer) -> Examples:
 
 
 def _name(example: Example) -> str:
-    label = fields(example.label)
-    return str(label.get("response_type") or label.get("category"))
+    found = label.parse(example.label)
+    return str(found.response_type or found.category)
+
+
+def _fields(raw: Any) -> dict[str, Any]:
+    """A label's fields that are filled."""
+    return label.parse(raw).model_dump(exclude_none=True)
 
 
 def _example(plan: Plan, place: str, row: Mapping[str, Any], tokenizer: Tokenizer) -> Example:
     """A row, rendered as OpenRLHF's PromptDataset does. Raises InputError."""
-    given, label = row.get(plan.input_key), row.get(plan.label_key)
+    given, raw = row.get(plan.input_key), row.get(plan.label_key)
     if not plan.apply_chat_template:
         prompt = plan.input_template.format(given) if plan.input_template else str(given)
-        return Example(place, prompt, label, turns(fields(label).get("messages")))
+        return Example(place, prompt, raw, _fields(raw).get("messages"))
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else turns(given)
     if messages is None:
         raise InputError(f"{place}: {plan.input_key!r} is neither a text nor messages")
     try:
-        return Example(place, tokenizer.render(messages), label, messages)
+        return Example(place, tokenizer.render(messages), raw, messages)
     except InputError as error:
         raise InputError(f"{place}: {error}") from error
 
@@ -123,7 +129,7 @@ async def roundtrip(plan: Plan, path: Path, tokenizer: Tokenizer) -> Finding:
 
 
 def _remedy(examples: Examples) -> str:
-    told = all(turns(fields(example.label).get("messages")) for example in examples.chosen)
+    told = all(label.parse(example.label).messages for example in examples.chosen)
     if told:
         return (
             "the labels hold the prompts' messages already, and the query does not hold what the tokenizer "
@@ -175,15 +181,15 @@ async def _as_text(client: Client, query: str, example: Example) -> float:
 
 async def _as_messages(client: Client, answer: str, example: Example) -> float:
     """The same by another road: /slime takes the completion apart from a prompt that is text."""
-    label = fields(example.label)
+    named = _fields(example.label)
     if example.messages is None or example.reasons:
         told = {"messages": example.messages} if example.messages else {}
-        body = {"prompt": example.prompt, "response": answer, "label": label | told}
+        body = {"prompt": example.prompt, "response": answer, "label": named | told}
         reward = await client.post("/slime", body)
         if not isinstance(reward, float) or not isfinite(reward):
             raise Unsound("the service answered /slime with what is no reward")
         return reward
-    sample: dict[str, Any] = {name: label[name] for name in NAMED if name in label}
+    sample: dict[str, Any] = {name: named[name] for name in NAMED if name in named}
     sample["messages"] = [*example.messages, {"role": "assistant", "content": answer}]
     (result,) = (await client.score([sample]))["results"]
     return float(result["reward"])
