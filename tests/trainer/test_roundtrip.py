@@ -15,6 +15,7 @@ import jinja2
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from rbr_service import completion
 from rbr_service.errors import RequestError
 from rbr_service.graders.base import Grade, GradeRequest, Verdict
 from rbr_service.graders.fixed import FixedGrader
@@ -219,6 +220,18 @@ def test_a_template_that_opens_the_reasoning(
     assert findings["chat template"].passed, findings["chat template"]
     assert findings["reasoning"].passed is not strips
     assert strips is ("--no-strip-reasoning" in findings["reasoning"].remedy)
+
+
+def test_a_service_that_cuts_at_the_last_marker(
+    make_state: MakeState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Completions of one turn would not show it."""
+    marker = "<|im_start|>assistant\n"
+    monkeypatch.setattr(completion, "cut", lambda query, prompt, messages: query.rpartition(marker)[2])
+    path = written(tmp_path, (TALK, "comply"))
+    finding = checked(make_state, path, Local(chatml.tokenizer()))["chat template"]
+    assert not finding.passed
+    assert "an answer with what opens one in its middle: as text" in finding.remedy
 
 
 def test_plain_text(make_state: MakeState, tmp_path: Path) -> None:

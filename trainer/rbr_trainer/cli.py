@@ -36,7 +36,8 @@ def main() -> None:
     Before a run:
       rbr-train prepare prompts.jsonl --policy my/safety.yaml -o train.jsonl
                                               a trainer's dataset: labelled, mixed, some of it held out
-      rbr-train check http://127.0.0.1:8000   is the service ready, are its rewards inside the clip range?
+      rbr-train check http://127.0.0.1:8000 --dataset train.jsonl --model MODEL
+                                              what would spoil the run: service, labels, template, load
     The run:
       rbr-train run --example one-gpu > run.yaml; rbr-train run run.yaml
     Of a checkpoint:
