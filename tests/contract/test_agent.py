@@ -3,6 +3,9 @@
 import asyncio
 import importlib.util
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +19,9 @@ from rbr_trainer.errors import InputError, Refused, Unavailable, Unsound
 from .chats import ANSWERS, CHAT, CHATML
 from .conftest import KEY
 from .openrlhf import CharacterTokenizer, FixedEngine, OpenRLHF
-from .serving import Process, Service, free_port
+from .serving import ROOT, Process, Service, free_port
 
+DRIVER = "tests.contract.rollout"
 PROMPT = CHATML.prompt(CHAT)
 LENGTH = 10_000
 MakeAgent = Callable[..., Any]
@@ -155,3 +159,22 @@ def test_a_service_that_is_killed_and_started_again_loses_nothing(
     assert said[0].endswith("; trying on")  # so some were in flight
     assert said[-1].endswith(" answers again")
     assert rewards == rollout(agent(service.url), 200)
+
+
+@pytest.mark.parametrize(
+    ("label", "status", "told"),
+    [("comply", 0, ""), ("no_such_type", 1, "rbr_trainer.errors.Refused: ")],
+    ids=["rewarded", "refused"],
+)
+def test_the_drivers_last_line_is_why_the_run_ended(
+    service: Service, label: str, status: int, told: str
+) -> None:
+    """Rollout worker, trainer and driver as processes of a real Ray cluster."""
+    environment = {"RBR_REWARD_URL": service.url, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    driver = subprocess.run(
+        [sys.executable, "-m", DRIVER, label],
+        env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert driver.returncode == status, driver.stderr
+    assert driver.stderr.splitlines()[-1].startswith(told)
+    assert ("'no_such_type' is neither a response type nor a category" in driver.stderr) is bool(status)

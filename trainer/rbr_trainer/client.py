@@ -104,7 +104,10 @@ class Client:
         key, addresses = environ.get("RBR_API_KEY"), []
         urls = [url.strip() for url in environ.get("RBR_REWARD_URL", "").split(",") if url.strip()]
         if not urls:
-            raise InputError("RBR_REWARD_URL is not set: give the service's URL, or several with commas")
+            raise InputError(
+                "RBR_REWARD_URL is not set in this process: give the service's URL, or several with commas "
+                "(on a Ray cluster that runs already, in the job's runtime environment)"
+            )
         for number, url in enumerate(urls, 1):
             try:
                 addresses.append(Address.parse(url, key))
