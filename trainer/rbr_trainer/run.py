@@ -83,7 +83,8 @@ def run(config: Path | None, dry_run: bool, check: bool, shown: str | None) -> N
 
 
 def plan(config: RunConfig, environ: Mapping[str, str]) -> Plan:
-    """What the run will ask of the service, at its most."""
+    """What the run will ask of the service, at its most. What lies on a cluster alone is left out."""
+    here_too = not config.ray.address or Path(config.model.policy).is_dir()
     return Plan(
         addresses=tuple(Address.parse(url, environ.get(KEY)) for url in config.reward.urls),
         clip=Range(*config.reward.clip),
@@ -92,7 +93,7 @@ def plan(config: RunConfig, environ: Mapping[str, str]) -> Plan:
         dataset=here(config.data.prompts),
         label_key=config.data.label_key,
         input_key=config.data.input_key,
-        model=config.model.policy,
+        model=config.model.policy if here_too else None,
         apply_chat_template=config.data.apply_chat_template,
         concurrency=config.sizes.rollout_batch * config.algorithm.samples_per_prompt,
         input_template=config.extra.get("data.input_template"),
@@ -140,9 +141,10 @@ def _checked(asked: Plan) -> None:
     """Raises TrainerError where a check stands against the run."""
     findings = asyncio.run(examine(asked))
     click.echo("\n".join(table(findings)), err=True)
-    remedies = [finding.remedy or finding.detail for finding in findings if not finding.passed]
-    if remedies:
-        raise TrainerError("\n".join([*remedies, "nothing was started; --no-check starts all the same"]))
+    if all(finding.passed for finding in findings):
+        return
+    faults = [finding.fault for finding in findings if finding.fault]
+    raise TrainerError("\n".join([*faults, "nothing was started; --no-check starts all the same"]))
 
 
 def _become(made: Command, environ: Mapping[str, str]) -> NoReturn:
