@@ -15,6 +15,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
+from rbr_service.answers import policy
+from rbr_service.app import create_app
 from rbr_service.build import rules_folder
 from rbr_trainer.cli import main
 from tests.conftest import MakeState
@@ -141,6 +143,32 @@ def test_an_answer_that_is_refused_is_named_and_there_are_no_figures(
     assert not (tmp_path / "out.json").exists()
     with service(make_state(empty_completion="grade")) as netloc:
         assert evaluate(path, "--service", f"http://{netloc}").exit_code == 0
+
+
+def test_a_service_that_wants_a_base_reward_gets_it(tmp_path: Path, make_state: MakeState) -> None:
+    with_it = written(tmp_path / "with.jsonl", [row | {"base_reward": 0.5} for row in ANSWERS])
+    without = written(tmp_path / "without.jsonl", ANSWERS)
+    with service(make_state(base_reward="given", accept_mismatch=True)) as netloc:
+        assert evaluate(with_it, "--service", f"http://{netloc}").exit_code == 0
+        refused = evaluate(without, "--service", f"http://{netloc}")
+    assert refused.exit_code == 1
+    assert "brings none" in refused.stderr
+
+
+def test_a_service_that_changes_its_rewards_meanwhile_gives_no_figures(
+    answers: Path, make_state: MakeState
+) -> None:
+    state = make_state()
+    app = create_app(state)
+    app.router.routes = [route for route in app.router.routes if getattr(route, "path", "") != "/v1/policy"]
+    app.get("/v1/policy")(
+        lambda: policy(state.scorer).model_copy(update={"reward_version": "the one before"})
+    )
+    with served(app) as netloc:
+        result = evaluate(answers, "--service", f"http://{netloc}")
+    assert result.exit_code == 1
+    assert "the one before" in result.stderr
+    assert result.stdout == ""
 
 
 def test_earlier_figures_beside(answers: Path, tmp_path: Path) -> None:

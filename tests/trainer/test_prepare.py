@@ -157,7 +157,9 @@ def test_an_input_is_not_overwritten_and_an_old_held_out_file_not_trained_on(
     heldout = written(tmp_path / "x.heldout.jsonl", rows(source))
     assert "is an input" in prepare(heldout, "-o", tmp_path / "x.jsonl").stderr
     assert "may now be trained on" in prepare(source, "-o", tmp_path / "x.jsonl", "--hold-out", 0).stderr
-    assert "is an input" in prepare(source, "-o", POLICY).stderr
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(Path(POLICY).read_text())
+    assert "is an input" in prepare(source, "-o", policy, policy=str(policy)).stderr
     assert source.read_bytes() == before
 
 

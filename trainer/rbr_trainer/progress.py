@@ -6,23 +6,27 @@ from typing import Any
 
 import click
 
-QUIET = 5.0  # seconds before a log is told
+QUIET = 5.0  # seconds
 
 
 class Progress:
     """Counts up to `total`. A bar on a terminal; elsewhere a line for every tenth, once it takes long."""
 
-    def __init__(self, label: str, total: int, noun: str) -> None:
-        """`label` says what is done, `noun` to what."""
+    def __init__(self, label: str, total: int, noun: str, quiet: float = QUIET) -> None:
+        """`label` says what is done, `noun` to what; `quiet`: seconds before a log is told."""
         self._label, self._total, self._noun = label, total, noun
         self._bar: Any = None
         self._done = self._tenth = 0
-        self._begin = time.monotonic()
+        self._quiet_until = time.monotonic() + quiet
 
     def __enter__(self) -> "Progress":
         if sys.stderr.isatty():
             self._bar = click.progressbar(
-                length=self._total, label=self._label, show_pos=True, file=sys.stderr, update_min_steps=100
+                length=self._total,
+                label=self._label,
+                show_pos=True,
+                file=sys.stderr,
+                update_min_steps=max(1, self._total // 500),
             )
         return self
 
@@ -37,6 +41,5 @@ class Progress:
             self._bar.update(count)
         elif (tenth := 10 * self._done // max(self._total, 1)) > self._tenth:
             self._tenth = tenth
-            if time.monotonic() - self._begin < QUIET:
-                return
-            click.echo(f"{self._label}: {self._done} of {self._total} {self._noun}", err=True)
+            if time.monotonic() >= self._quiet_until:
+                click.echo(f"{self._label}: {self._done} of {self._total} {self._noun}", err=True)
