@@ -1,6 +1,8 @@
 """Where a reward service is.
 
-URL (with a reward path and `user:KEY@`, as trainers are given it), key -> Address, or the ValueError
+    URL (with a reward path and `user:KEY@`, as trainers are given it), key -> Address, or the ValueError
+
+The key never shows: not in the root, not in an Address that is printed.
 """
 
 import re

@@ -1,6 +1,8 @@
 """What the reward service says of itself.
 
-Client -> GET /readyz, GET /v1/policy -> Service, or the ServiceError that says why not
+    Client -> GET /readyz, GET /v1/policy -> Service, or the ServiceError that says why not
+
+One that cannot score answers too: why not is part of what it says.
 """
 
 from collections.abc import Mapping
@@ -8,11 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
-from rbr_trainer.address import Address
 from rbr_trainer.client import Client
 from rbr_trainer.errors import Unsound
-
-__all__ = ["Address", "Range", "Service", "ask"]
 
 
 class Range(NamedTuple):
