@@ -6,7 +6,8 @@
     reward.custom_reward_function.name=compute_score
 
 `rbr-train prepare --for verl` writes the rows. The environment names the service (`Client.from_environment`).
-verl's trainer logs a failure and leaves the prompt's group out; what it trains on is never a made-up number.
+A failure is raised, never a made-up number. verl 0.9.1 (trainer.use_v1, its default) logs it and trains on
+without the sample, so that no error ends such a run: watch its log, and give RBR_REWARD_PATIENCE time.
 """
 
 from collections.abc import Mapping
