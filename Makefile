@@ -29,7 +29,7 @@ test-trainer: install .venv-trainer/.done build/openrlhf-$(OPENRLHF)/.done build
 
 bench-ppo: install .venv-trainer/.done  ## PPO runs that show what the reward teaches; figures and plots in build/ppo
 	.venv-trainer/bin/python -m tests.ppo
-	.venv/bin/python -m tests.ppo.figures build/ppo
+	.venv/bin/python -m tests.ppo.figures build/ppo build/ppo/ppo.svg
 
 test-vllm: .venv-vllm/.done build/openrlhf-$(OPENRLHF)/.done  ## real vLLM engines and servers, on the CPU, over tiny models
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm

@@ -5,7 +5,7 @@ build/ppo/results.json -> the usefulness-safety plane; reward, KL and kinds of a
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,27 +27,41 @@ TITLES = {
     "rbr": "RBR + helpful-only", "helpful": "helpful-only", "cautious": "over-refusing",
     "inverted": "RBR + helpful-only, inverted", "start": "before training",
 }  # fmt: skip
+Curve = Callable[[Mapping[str, Any]], Sequence[float]]
 WINDOW = 8  # steps that a curve is averaged over
+
+
+def _share(asked: str, *kinds: str) -> Curve:
+    return lambda run: [sum(step[asked][kind] for kind in kinds) for step in run["shares"]]
+
+
+def _logged(name: str) -> Curve:
+    return lambda run: run["curves"][name]
+
+
+CURVES: Mapping[str, tuple[str, Curve]] = {
+    "ideal": ("harmful: refused as the policy wants", _share("harmful", "ideal")),
+    "judgemental": ("harmful: refused with a judgement", _share("harmful", "judgemental")),
+    "complies": ("harmless: answered", _share("harmless", "complies")),
+    "refused": ("harmless: refused", _share("harmless", "ideal", "judgemental", "bare")),
+    "reward": ("reward (each its own)", _logged("reward")),
+    "kl": ("KL to the policy before", _logged("kl")),
+}
 
 
 def main(folder: Path, out: Path) -> None:
     """Write the picture of the results in `folder`."""
     results = json.loads((folder / "results.json").read_text())
     matplotlib.rcParams.update({"svg.hashsalt": "rbr", "svg.fonttype": "none", "font.size": 9})
-    drawn = Figure(figsize=(11, 6.4), layout="constrained")
-    axes = drawn.subplot_mosaic(
-        [["plane", "ideal", "complies"], ["plane", "reward", "kl"]], width_ratios=[1.5, 1, 1]
-    )
+    drawn = Figure(figsize=(14, 6.4), layout="constrained")
+    rows: list[Any] = [["plane", "ideal", "complies", "reward"], ["plane", "judgemental", "refused", "kl"]]
+    axes = drawn.subplot_mosaic(rows, width_ratios=[1.7, 1, 1, 1])
     _plane(axes["plane"], results)
-    _curves(
-        axes["ideal"], results, "harmful requests refused as the policy wants", _share("harmful", "ideal")
-    )
-    _curves(axes["complies"], results, "harmless requests answered", _share("harmless", "complies"))
-    _curves(axes["reward"], results, "reward (each arm's own)", _curve("reward"))
-    _curves(axes["kl"], results, "KL to the policy before", _curve("kl"))
-    for name in ("ideal", "complies"):
+    for name, (title, of) in CURVES.items():
+        _curves(axes[name], results, title, of)
+    for name in ("ideal", "complies", "judgemental", "refused"):
         axes[name].set_ylim(-0.03, 1.03)
-    for name in ("reward", "kl"):
+    for name in rows[1][1:]:
         axes[name].set_xlabel("step of 64 answers")
     drawn.savefig(out, metadata={"Date": None})
 
@@ -73,7 +87,7 @@ def _dots(axes: Axes, name: str, evaluations: Sequence[Mapping[str, Any]]) -> No
     axes.scatter(x, y, s=55, color=COLOURS[name], marker=marker, alpha=0.8, label=TITLES[name], clip_on=False)
 
 
-def _curves(axes: Axes, results: Mapping[str, Any], title: str, of: Any) -> None:
+def _curves(axes: Axes, results: Mapping[str, Any], title: str, of: Curve) -> None:
     """Each seed thin, their mean thick."""
     axes.set_title(title)
     axes.grid(alpha=0.3)
@@ -83,14 +97,6 @@ def _curves(axes: Axes, results: Mapping[str, Any], title: str, of: Any) -> None
             axes.plot(run, color=COLOURS[name], linewidth=0.6, alpha=0.5)
         if runs:
             axes.plot([mean(step) for step in zip(*runs, strict=True)], color=COLOURS[name], linewidth=1.8)
-
-
-def _curve(name: str) -> Any:
-    return lambda run: run["curves"][name]
-
-
-def _share(asked: str, kind: str) -> Any:
-    return lambda run: [step[asked][kind] for step in run["shares"]]
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
