@@ -131,7 +131,9 @@ class Settings(BaseModel):
     )
     strip_reasoning: bool = Field(True, description="Drop a leading <think>...</think> block before scoring.")
     empty_completion: Literal["error", "grade"] = Field(
-        "error", description="An empty completion is a typed error, or is judged like any other."
+        "error",
+        description="An empty completion, or one that never ends its reasoning, is a typed error, or is "
+        "judged as an empty answer.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

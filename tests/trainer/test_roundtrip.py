@@ -218,8 +218,9 @@ def test_a_template_that_opens_the_reasoning(
         {"strip_reasoning": strips, "empty_completion": graded},
     )  # fmt: skip
     assert findings["chat template"].passed, findings["chat template"]
-    assert findings["reasoning"].passed is not strips
-    assert strips is ("--no-strip-reasoning" in findings["reasoning"].remedy)
+    ends = strips and graded == "error"
+    assert findings["reasoning"].passed is not ends
+    assert ends is ("--empty-completion grade" in findings["reasoning"].remedy)
 
 
 def test_a_service_that_cuts_at_the_last_marker(

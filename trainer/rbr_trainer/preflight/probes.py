@@ -99,8 +99,8 @@ async def reasoning(plan: Plan, prompt: str, label: Any) -> Finding:
         return Finding(REASONING, True, f"what is cut short inside {OPEN} is scored: {_list(rewards)}")
     remedy = (
         f"this policy reasons, and a completion cut short inside {OPEN} holds no answer and would end the "
-        f"run ({_end(plan)}): write its prompts without reasoning, or start the service with "
-        "--no-strip-reasoning, which scores reasoning as text; room for more new tokens makes it rarer"
+        f"run ({_end(plan)}): start the service with --empty-completion grade, which judges "
+        "it as an empty answer, or with --no-strip-reasoning, which scores reasoning as text"
     )
     return Finding(REASONING, False, f"refused as unclosed_reasoning: {_list(rewards)}", remedy)
 
