@@ -9,11 +9,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-from rbr_trainer.command import command
-from rbr_trainer.config import PRESETS, RunConfig
-from rbr_trainer.document import parse
-from rbr_trainer.flags import AGENT, flags, known
-from rbr_trainer.runfile import example, shaped
+from rbr_trainer.runs.command import command
+from rbr_trainer.runs.config import PRESETS, RunConfig
+from rbr_trainer.runs.document import parse
+from rbr_trainer.runs.flags import AGENT, flags, known
+from rbr_trainer.runs.runfile import example, shaped
 
 from . import openrlhf, train_ppo
 from .runs import GROUPED, VERSION, runs

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rbr_trainer.cli import main
+from rbr_trainer.data.label import Message
+from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import InputError
-from rbr_trainer.generation import Generator
-from rbr_trainer.label import Message
-from rbr_trainer.prompts import Prompt
-from rbr_trainer.sampling import Sampling
+from rbr_trainer.evaluation.generation import Generator
+from rbr_trainer.evaluation.sampling import Sampling
 
 from . import policy
 from .serving import Service

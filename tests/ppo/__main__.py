@@ -64,4 +64,4 @@ def _run(folder: Path, policy: Path, arm: Arm, seed: int, sources: dict[str, Ser
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/ppo"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/ppo").resolve())

@@ -28,6 +28,7 @@ Row = tuple[list[int], list[int]]  # prompt tokens, answer tokens
 
 def teach(folder: Path, seed: int = 0, steps: int = STEPS) -> None:
     """Make the policy and save it and its tokenizer in `folder`, as Hugging Face models are."""
+    torch.set_num_threads(1)  # more only get in each other's way in so small a model
     torch.manual_seed(seed)
     random.seed(seed)
     tokenizer = _tokenizer()

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.document import parse
 from rbr_trainer.errors import InputError
-from rbr_trainer.runfile import shaped
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.document import parse
+from rbr_trainer.runs.runfile import shaped
 
 VERSION = "ab" * 32
 SOUND: dict[str, Any] = {

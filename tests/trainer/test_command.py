@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbr_trainer.command import Command, command
 from rbr_trainer.errors import InputError
-from rbr_trainer.flags import AGENT
+from rbr_trainer.runs.command import Command, command
+from rbr_trainer.runs.flags import AGENT
 from tests.trainer.runs import VERSION, config
 
 SECRETS = {"RBR_API_KEY": "k/e y'\"$", "WANDB_API_KEY": "w" * 40, "HF_TOKEN": "hf_x"}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from rbr_trainer.config import PRESETS, RunConfig
-from rbr_trainer.document import parse
 from rbr_trainer.errors import InputError
-from rbr_trainer.runfile import example, read, shaped
+from rbr_trainer.runs.config import PRESETS, RunConfig
+from rbr_trainer.runs.document import parse
+from rbr_trainer.runs.runfile import example, read, shaped
 from tests.trainer.runs import VERSION, config, line_of, refused, text
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from rbr_service import labels
 from rbr_service.rbr.policy import Policy as ServedPolicy
-from rbr_trainer.dataset import FORMATS, write
+from rbr_trainer.data.dataset import FORMATS, write
+from rbr_trainer.data.label import Message
+from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import InputError
-from rbr_trainer.label import Message
-from rbr_trainer.prompts import Prompt
 
 CHAT = (Message(role="system", content="Be kind."), Message(role="user", content="Où? \u2028 \"'{}\\ 🗝"))
 MESSAGES = [message.model_dump() for message in CHAT]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rbr_trainer.data.files import outputs, replacing
 from rbr_trainer.errors import InputError, TrainerError
-from rbr_trainer.files import outputs, replacing
 
 
 def test_both_files_are_there_or_neither(tmp_path: Path) -> None:

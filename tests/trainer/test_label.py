@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rbr_service import labels as service
 from rbr_service.errors import BadLabelError
-from rbr_trainer import label as trainer
+from rbr_trainer.data import label as trainer
 from rbr_trainer.errors import InputError
 
 FORMS: list[Any] = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rbr_trainer.errors import InputError
-from rbr_trainer.runfile import read
+from rbr_trainer.runs.runfile import read
 from tests.trainer.runs import config, line_of, refused, written
 
 EIGHT = {"preset": "eight-gpus"}

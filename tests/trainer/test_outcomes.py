@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from rbr_service.build import rules_folder
-from rbr_trainer.outcomes import Interval, Outcome, Rate, design_effect, f1, rate, rates, wilson
-from rbr_trainer.policy import load
+from rbr_trainer.data.policy import load
+from rbr_trainer.evaluation.outcomes import Interval, Outcome, Rate, design_effect, f1, rate, rates, wilson
 
 SAFETY = load(rules_folder() / "safety.yaml")
 STYLE = load(rules_folder() / "assistant_style.yaml")

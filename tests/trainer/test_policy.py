@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rbr_service.build import rules_folder
 from rbr_service.errors import RBRError
 from rbr_service.rbr import policy as service
-from rbr_trainer import policy as trainer
+from rbr_trainer.data import policy as trainer
 from rbr_trainer.errors import InputError
 
 SHIPPED = ("safety", "assistant_style")

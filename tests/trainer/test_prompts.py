@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rbr_service.build import rules_folder
+from rbr_trainer.data.policy import Policy, load
+from rbr_trainer.data.prompts import Columns, Prompt, Reader, distinct, read
 from rbr_trainer.errors import InputError
-from rbr_trainer.policy import Policy, load
-from rbr_trainer.prompts import Columns, Prompt, Reader, distinct, read
 
 SAFETY = load(rules_folder() / "safety.yaml")
 BOTH = {"response_type": "comply", "category": "K-C"}

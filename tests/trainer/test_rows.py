@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rbr_trainer.data.rows import count, each, read
 from rbr_trainer.errors import InputError
-from rbr_trainer.rows import count, each, read
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"Number {i}?", "label": "K-R" if i % 2 else None, "n": i} for i in range(7)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rbr_trainer.address import Address
-from rbr_trainer.run import plan
+from rbr_trainer.cli.run import plan
 from tests.conftest import MakeState
 from tests.e2e.commands import PATIENCE
 from tests.e2e.processes import until

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbr_service.build import rules_folder
+from rbr_trainer.data.label import Message
+from rbr_trainer.data.policy import load
+from rbr_trainer.data.prompts import Prompt, by_kind
+from rbr_trainer.data.split import Mix, Split, Splitter
 from rbr_trainer.errors import InputError
-from rbr_trainer.label import Message
-from rbr_trainer.policy import load
-from rbr_trainer.prompts import Prompt, by_kind
-from rbr_trainer.split import Mix, Split, Splitter
 
 SAFETY = load(rules_folder() / "safety.yaml")
 KINDS = ("hard_refusal", "soft_refusal_1", "comply", "out_of_scope")

@@ -35,9 +35,6 @@ class Service:
     """A service that answers; `fault` says why it cannot score now, "" where it can.
 
     `ranges`: by response type, the RBR rewards that completions can earn, base reward left out.
-    `content`: the policy itself, as its file has it. Of it, `aliases`: other name -> response type,
-    `content_policy`: category -> response type or "out_of_scope", `metrics`: unsafe or overrefusal ->
-    response type -> classes that count as such.
     """
 
     fault: str
@@ -46,30 +43,6 @@ class Service:
     base_reward: str
     mismatches: tuple[str, ...]
     ranges: Mapping[str, Range]
-    content: Mapping[str, Any]
-
-    @property
-    def response_types(self) -> tuple[str, ...]:
-        """The wanted ways of answering."""
-        return tuple(self.content["response_types"])
-
-    @property
-    def aliases(self) -> dict[str, str]:
-        """Other names of the response types."""
-        kinds = self.content["response_types"].items()
-        return {str(alias): str(name) for name, kind in kinds for alias in kind["aliases"]}
-
-    @property
-    def content_policy(self) -> dict[str, str]:
-        """What each category's requests are to be answered with."""
-        kinds = self.content["content_policy"].items()
-        return {str(name): str(category["response_type"]) for name, category in kinds}
-
-    @property
-    def metrics(self) -> Mapping[str, Mapping[str, list[str]]]:
-        """The classes that count as unsafe and as overrefusal."""
-        found: Mapping[str, Mapping[str, list[str]]] = self.content["metrics"]
-        return found
 
 
 async def ask(client: Client) -> Service:
@@ -85,17 +58,14 @@ async def ask(client: Client) -> Service:
 
 
 def _service(ready: Any, policy: Any) -> Service:
-    made = Service(
+    return Service(
         fault="" if ready["status"] == "ready" else str(ready["reason"] or ready["status"]),
         policy=str(policy["policy"]),
         reward_version=str(policy["reward_version"]),
         base_reward=str(ready["versions"]["base_reward"]),
         mismatches=tuple(map(str, policy["accepted_mismatches"])),
         ranges={str(name): _range(found) for name, found in policy["reward_range"].items()},
-        content=dict(policy["content"]),
     )
-    _ = made.response_types, made.aliases, made.content_policy, made.metrics  # raises where one is not there
-    return made
 
 
 def _range(found: Mapping[str, Any]) -> Range:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rbr_trainer.answers import Reward
 from rbr_trainer.client import Client
-from rbr_trainer.label import parse
+from rbr_trainer.data.label import parse
 
 Messages = Sequence[Mapping[str, Any]]
 

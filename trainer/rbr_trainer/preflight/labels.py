@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rbr_trainer import label, rows
 from rbr_trainer.client import Client
+from rbr_trainer.data import label, rows
 from rbr_trainer.errors import InputError, Refused
 from rbr_trainer.preflight.finding import Finding
 from rbr_trainer.preflight.plan import Plan

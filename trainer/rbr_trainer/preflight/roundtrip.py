@@ -16,8 +16,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rbr_trainer import label
 from rbr_trainer.client import Client
+from rbr_trainer.data import label
 from rbr_trainer.errors import InputError, Refused, Unsound
 from rbr_trainer.preflight.chat import Tokenizer
 from rbr_trainer.preflight.finding import Finding

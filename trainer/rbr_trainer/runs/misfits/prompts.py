@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.misfits.batches import rollout_share
-from rbr_trainer.misfits.misfit import Misfit
-from rbr_trainer.rows import count
+from rbr_trainer.data.rows import count
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.misfits.batches import rollout_share
+from rbr_trainer.runs.misfits.misfit import Misfit
 
 FILES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")  # what OpenRLHF takes for a file, by its name
 LINES = (".jsonl", ".parquet")  # of these, files whose rows are told apart without a guess

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rbr_trainer.config import RunConfig
 from rbr_trainer.errors import InputError
-from rbr_trainer.flags import flags
-from rbr_trainer.secrets import HUB, KEY, NAMES, WANDB, filled, place, shown
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.flags import flags
+from rbr_trainer.runs.secrets import HUB, KEY, NAMES, WANDB, filled, place, shown
 
 MODULE = "openrlhf.cli.train_ppo_ray"
 

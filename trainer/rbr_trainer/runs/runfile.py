@@ -15,10 +15,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rbr_trainer.config import PRESETS, RunConfig
-from rbr_trainer.document import Document, Key, Layers, load, parse
 from rbr_trainer.errors import InputError
-from rbr_trainer.misfits import misfits
+from rbr_trainer.runs.config import PRESETS, RunConfig
+from rbr_trainer.runs.document import Document, Key, Layers, load, parse
+from rbr_trainer.runs.misfits import misfits
 
 _SENTENCES = {
     "bool_type": "must be true or false",
@@ -74,7 +74,7 @@ def example(name: str) -> str:
 
 
 def _shipped(name: str) -> str:
-    return (files("rbr_trainer") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (files("rbr_trainer.runs") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _place(document: Document, keys: Sequence[Key]) -> Key:

@@ -8,9 +8,9 @@ silence, and lets the rest through as a run that logs steps and learns nothing.
 
 from itertools import chain
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.misfits import batches, handover, hardware, method, prompts
-from rbr_trainer.misfits.misfit import Misfit
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.misfits import batches, handover, hardware, method, prompts
+from rbr_trainer.runs.misfits.misfit import Misfit
 
 __all__ = ["Misfit", "misfits"]
 

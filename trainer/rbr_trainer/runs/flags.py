@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from rbr_trainer.address import Address
-from rbr_trainer.config import RunConfig
-from rbr_trainer.secrets import KEY, WANDB, place
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.secrets import KEY, WANDB, place
 
-AGENT = Path(__file__).with_name("agent.py")  # found, not imported: it needs OpenRLHF
+AGENT = Path(__file__).parents[1] / "agent.py"  # found, not imported: it needs OpenRLHF
 
 Flags = dict[str, Any]
 
@@ -26,7 +26,7 @@ Flags = dict[str, Any]
 @cache
 def known() -> Mapping[str, frozenset[str]]:
     """OpenRLHF's flags: `switches` take no value, `values` take one, `lists` take some."""
-    text = (files("rbr_trainer") / "openrlhf.yaml").read_text(encoding="utf-8")
+    text = (files("rbr_trainer.runs") / "openrlhf.yaml").read_text(encoding="utf-8")
     return {kind: frozenset(names) for kind, names in yaml.safe_load(text).items()}
 
 

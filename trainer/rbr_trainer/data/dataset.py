@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rbr_trainer.data.prompts import Prompt
+from rbr_trainer.data.rows import Row, is_parquet
 from rbr_trainer.errors import InputError
 from rbr_trainer.progress import Progress
-from rbr_trainer.prompts import Prompt
-from rbr_trainer.rows import Row, is_parquet
 
 MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 BATCH = 1024  # rows of a Parquet row group

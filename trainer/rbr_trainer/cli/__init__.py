@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from rbr_trainer.check import check
+from rbr_trainer.cli.check import check
+from rbr_trainer.cli.evaluate import evaluate
+from rbr_trainer.cli.prepare import prepare
+from rbr_trainer.cli.run import run
 from rbr_trainer.errors import TrainerError
-from rbr_trainer.evaluate import evaluate
-from rbr_trainer.prepare import prepare
-from rbr_trainer.run import run
 
 
 class Commands(click.Group):

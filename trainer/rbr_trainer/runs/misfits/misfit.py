@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rbr_trainer.document import Key
+from rbr_trainer.runs.document import Key
 
 
 @dataclass(frozen=True)

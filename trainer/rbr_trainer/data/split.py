@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE, Policy
+from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import InputError
-from rbr_trainer.policy import AUTO, OUT_OF_SCOPE, Policy
-from rbr_trainer.prompts import Prompt
 
 
 @dataclass(frozen=True)

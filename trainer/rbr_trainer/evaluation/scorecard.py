@@ -9,9 +9,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from rbr_trainer import rows
+from rbr_trainer.data import rows
 from rbr_trainer.errors import InputError
-from rbr_trainer.outcomes import Rates
+from rbr_trainer.evaluation.outcomes import Rates
 
 FIGURES = {"not_unsafe": "Not-Unsafe", "not_overrefuse": "Not-Overrefuse", "f1": "F1"}
 

@@ -8,11 +8,11 @@ Drawn from the model's own distribution: its generation defaults, such as top_p,
 from collections.abc import Sequence
 from typing import Any
 
-from rbr_trainer.completions import Completion
+from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import InputError
+from rbr_trainer.evaluation.completions import Completion
+from rbr_trainer.evaluation.sampling import Sampling
 from rbr_trainer.progress import Progress
-from rbr_trainer.prompts import Prompt
-from rbr_trainer.sampling import Sampling
 
 
 class Generator:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rbr_trainer import rows
+from rbr_trainer.data import rows
+from rbr_trainer.data.files import replacing
+from rbr_trainer.data.label import Label, Message, validated
+from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE
+from rbr_trainer.data.prompts import Prompt, Reader
 from rbr_trainer.errors import InputError
-from rbr_trainer.files import replacing
-from rbr_trainer.label import Label, Message, validated
-from rbr_trainer.policy import AUTO, OUT_OF_SCOPE
 from rbr_trainer.progress import Progress
-from rbr_trainer.prompts import Prompt, Reader
 
 
 @dataclass(frozen=True, slots=True)

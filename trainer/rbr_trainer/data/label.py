@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rbr_trainer import rows
+from rbr_trainer.data import rows
 from rbr_trainer.errors import InputError
 
 # What the service takes: beyond this the sum with the RBR reward would lose its exactness.

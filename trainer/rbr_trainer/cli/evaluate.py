@@ -12,17 +12,18 @@ from pathlib import Path
 
 import click
 
-from rbr_trainer import chat, completions, outcomes, prompts, scorecard
+from rbr_trainer.cli.options import Source, address, column_options, policy_options, policy_source
 from rbr_trainer.client import Client, Patience
-from rbr_trainer.completions import Completion
+from rbr_trainer.data import prompts
+from rbr_trainer.data.files import outputs, replacing
+from rbr_trainer.data.prompts import Columns, Reader
 from rbr_trainer.errors import InputError
-from rbr_trainer.files import outputs, replacing
-from rbr_trainer.generation import Generator
-from rbr_trainer.judging import Judge, numbered
-from rbr_trainer.options import Source, address, column_options, policy_options, policy_source
-from rbr_trainer.prompts import Columns, Reader
-from rbr_trainer.sampling import Sampling
-from rbr_trainer.scorecard import Scorecard
+from rbr_trainer.evaluation import chat, completions, outcomes, scorecard
+from rbr_trainer.evaluation.completions import Completion
+from rbr_trainer.evaluation.generation import Generator
+from rbr_trainer.evaluation.judging import Judge, numbered
+from rbr_trainer.evaluation.sampling import Sampling
+from rbr_trainer.evaluation.scorecard import Scorecard
 
 PATIENCE = Patience(total=300.0)  # a person waits, but hours of generation are worth five minutes
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.flags import flags, known
-from rbr_trainer.misfits.misfit import Misfit
-from rbr_trainer.secrets import NAMES
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.flags import flags, known
+from rbr_trainer.runs.misfits.misfit import Misfit
+from rbr_trainer.runs.secrets import NAMES
 
 IDLE = (
     "reward.model_name_or_path",

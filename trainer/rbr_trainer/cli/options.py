@@ -11,8 +11,8 @@ import click
 
 from rbr_trainer.address import Address
 from rbr_trainer.client import ASKING, Client
+from rbr_trainer.data.policy import Policy, load, parse
 from rbr_trainer.errors import InputError, Unsound
-from rbr_trainer.policy import Policy, load, parse
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,13 +20,13 @@ from typing import NoReturn
 import click
 
 from rbr_trainer.address import Address
-from rbr_trainer.command import Command, command
-from rbr_trainer.config import PRESETS, RunConfig
 from rbr_trainer.errors import InputError, TrainerError
-from rbr_trainer.misfits.prompts import here
 from rbr_trainer.preflight import Plan, examine, table
-from rbr_trainer.runfile import example, read
-from rbr_trainer.secrets import KEY, WANDB
+from rbr_trainer.runs.command import Command, command
+from rbr_trainer.runs.config import PRESETS, RunConfig
+from rbr_trainer.runs.misfits.prompts import here
+from rbr_trainer.runs.runfile import example, read
+from rbr_trainer.runs.secrets import KEY, WANDB
 from rbr_trainer.service import Range
 
 OPENRLHF = "0.11.2"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from math import gcd, lcm
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.misfits.misfit import Misfit
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.misfits.misfit import Misfit
 
 
 def found(c: RunConfig) -> Iterator[Misfit]:

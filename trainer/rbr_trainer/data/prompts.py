@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rbr_trainer import rows
+from rbr_trainer.data import rows
+from rbr_trainer.data.label import Label, Message, parse, validated
+from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE, Policy
 from rbr_trainer.errors import InputError
-from rbr_trainer.label import Label, Message, parse, validated
-from rbr_trainer.policy import AUTO, OUT_OF_SCOPE, Policy
 from rbr_trainer.progress import Progress
 
 Key = tuple[tuple[str, str], ...]

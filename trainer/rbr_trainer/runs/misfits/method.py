@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from rbr_trainer.config import RunConfig
-from rbr_trainer.misfits.misfit import Misfit
+from rbr_trainer.runs.config import RunConfig
+from rbr_trainer.runs.misfits.misfit import Misfit
 
 GROUPED = ("rloo", "reinforce_baseline", "group_norm", "dr_grpo")  # they compare a prompt's completions
 

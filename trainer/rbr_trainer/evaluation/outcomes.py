@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from rbr_trainer.policy import Policy
+from rbr_trainer.data.policy import Policy
 
 Z = 1.959963984540054  # of 95%, two-sided
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from rbr_trainer import dataset, prompts
-from rbr_trainer.dataset import FORMATS, Format
+from rbr_trainer.cli.options import column_options, policy_options, policy_source
+from rbr_trainer.data import dataset, prompts
+from rbr_trainer.data.dataset import FORMATS, Format
+from rbr_trainer.data.files import outputs, replacing
+from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE, Policy
+from rbr_trainer.data.prompts import Columns, Prompt, Reader, by_kind
+from rbr_trainer.data.split import Mix, Split, Splitter
 from rbr_trainer.errors import InputError
-from rbr_trainer.files import outputs, replacing
-from rbr_trainer.options import column_options, policy_options, policy_source
-from rbr_trainer.policy import AUTO, OUT_OF_SCOPE, Policy
-from rbr_trainer.prompts import Columns, Prompt, Reader, by_kind
-from rbr_trainer.split import Mix, Split, Splitter
 
 
 @click.command()
