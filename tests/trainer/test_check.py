@@ -166,6 +166,21 @@ def test_bad_usage(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "http://me:secret@h:x", "http://me:secret@h:1,http://h:2", "http://me:se/secret@h:1", "me:secret@h:1",
+        "http://secret@h..h", "http://me:secret@" + 64 * "h", "http://me:secret@[::1",
+    ],
+)  # fmt: skip
+def test_a_url_that_is_none_is_told_without_its_key(url: str) -> None:
+    result = check(url)
+    assert result.exit_code == 2
+    assert "***@" in result.stderr
+    assert "is not the URL of one service, such as http://127.0.0.1:8000" in result.stderr
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "http://h:1/p",
         "http://h:1/p/",
         "http://h:1/p/get_reward",

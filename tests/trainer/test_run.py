@@ -12,6 +12,7 @@ import pytest
 
 from rbr_trainer.address import Address
 from rbr_trainer.cli.run import plan
+from rbr_trainer.errors import InputError
 from tests.conftest import MakeState
 from tests.e2e.commands import PATIENCE
 from tests.e2e.processes import until
@@ -225,3 +226,9 @@ def test_examples_and_usage() -> None:
     usage = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
     assert usage.returncode == 2
     assert "--example prints one to start from" in usage.stderr
+
+
+def test_a_key_that_no_header_can_hold_is_told_and_not_shown() -> None:
+    with pytest.raises(InputError, match=r"^reward.urls .* has a key that") as caught:
+        plan(config(), {"RBR_API_KEY": "secret\n"})
+    assert "secret" not in str(caught.value)

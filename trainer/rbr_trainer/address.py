@@ -2,7 +2,7 @@
 
     URL (with a reward path and `user:KEY@`, as trainers are given it), key -> Address, or the ValueError
 
-The key never shows: not in the root, not in an Address that is printed.
+The key never shows: not in the root, not in an Address that is printed, not where a URL is refused.
 """
 
 import re
@@ -25,10 +25,9 @@ class Address:
 
         `key` wins over the URL's. Raises ValueError.
         """
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _one_word(url) or "," in url:
+        if not _one_service(url):
             raise ValueError("is not the URL of one service, such as http://127.0.0.1:8000")
+        parts = urlsplit(url)
         chosen = key or unquote(parts.password or parts.username or "")
         if not chosen.isprintable():
             raise ValueError("has a key that no HTTP header can hold: look for a newline in it")
@@ -36,5 +35,18 @@ class Address:
         return cls(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}", chosen or None)
 
 
-def _one_word(url: str) -> bool:
-    return url.isprintable() and " " not in url
+def shown(url: str) -> str:
+    """The URL for a message, sound or not: a user and key that may be in it left out."""
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
+
+
+def _one_service(url: str) -> bool:
+    if not url.isprintable() or " " in url or "," in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        _ = parts.port
+    except ValueError:  # its text may hold a key
+        return False
+    return parts.scheme in ("http", "https") and bool(host)

@@ -4,14 +4,12 @@ URLs, what the run will be -> preflight -> a table, and the faults that end it w
 """
 
 import asyncio
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rbr_trainer.address import Address
+from rbr_trainer.cli.options import address
 from rbr_trainer.errors import TrainerError
 from rbr_trainer.preflight import Plan, examine, table
 from rbr_trainer.preflight.replicas import PREFIX
@@ -72,18 +70,9 @@ def check(urls: tuple[str, ...], clip: tuple[float, float], plain_text: bool, **
         raise click.BadParameter("LOW must be less than HIGH", param_hint="--clip-range")
     if version is not None and len(version) < PREFIX:
         raise click.BadParameter(f"give {PREFIX} characters or more", param_hint="--reward-version")
-    plan = Plan(_addresses(urls), wanted, apply_chat_template=not plain_text, **given)
+    addresses = tuple(address(url, "URL", "RBR_API_KEY") for url in urls)
+    plan = Plan(addresses, wanted, apply_chat_template=not plain_text, **given)
     findings = asyncio.run(examine(plan))
     click.echo("\n".join(table(findings)))
     if not all(finding.passed for finding in findings):
         raise TrainerError("\n".join(filter(None, (finding.fault for finding in findings))))
-
-
-def _addresses(urls: Sequence[str]) -> tuple[Address, ...]:
-    found = []
-    for url in urls:
-        try:
-            found.append(Address.parse(url, os.environ.get("RBR_API_KEY")))
-        except ValueError as error:
-            raise click.BadParameter(f"{url!r}: {error}", param_hint="URL") from error
-    return tuple(found)

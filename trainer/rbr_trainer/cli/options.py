@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from rbr_trainer.address import Address
+from rbr_trainer.address import Address, shown
 from rbr_trainer.client import ASKING, Client
 from rbr_trainer.data.policy import Policy, load, parse
 from rbr_trainer.errors import InputError, Unsound
@@ -70,12 +70,12 @@ def policy_source(path: Path | None, url: str | None) -> Source:
     return asyncio.run(_asked(at))
 
 
-def address(url: str, option: str, key: str) -> Address:
+def address(url: str, option: str, key: str, environ: Mapping[str, str] = os.environ) -> Address:
     """The address that an option names; `key`: the variable that may hold its key. Raises InputError."""
     try:
-        return Address.parse(url, os.environ.get(key))
+        return Address.parse(url, environ.get(key))
     except ValueError as error:
-        raise InputError(f"{option} {url!r}: {error}") from error
+        raise InputError(f"{option} {shown(url)!r}: {error}") from error
 
 
 async def _asked(at: Address) -> Source:

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import click
 
-from rbr_trainer.address import Address
+from rbr_trainer.cli.options import address
 from rbr_trainer.errors import InputError, TrainerError
 from rbr_trainer.preflight import Plan, examine, table
 from rbr_trainer.runs.command import Command, command
@@ -86,7 +86,7 @@ def plan(config: RunConfig, environ: Mapping[str, str]) -> Plan:
     """What the run will ask of the service, at its most. What lies on a cluster alone is left out."""
     here_too = not config.ray.address or Path(config.model.policy).is_dir()
     return Plan(
-        addresses=tuple(Address.parse(url, environ.get(KEY)) for url in config.reward.urls),
+        addresses=tuple(address(url, "reward.urls", KEY, environ) for url in config.reward.urls),
         clip=Range(*config.reward.clip),
         reward_version=None if config.reward.version == "any" else config.reward.version,
         client=config.reward.client,
