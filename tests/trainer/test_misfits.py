@@ -147,6 +147,23 @@ MISFITS: dict[str, tuple[Fix, str, str, Fix]] = {
     "a reward model as well": (
         {"extra.reward.model_name_or_path": "m"}, "extra.reward.model_name_or_path", "no effect",
         {"extra": {}}),
+    "a template without a place": (
+        {"extra.data.input_template": "Human:"}, "extra.data.input_template", "text with one {}",
+        {"extra": {"data.input_template": "Human: {} {{x}}"}}),
+    "a template with another place": (
+        {"extra.data.input_template": "{} {x}"}, "extra.data.input_template", "written twice, {{ and }}",
+        {"extra": {"data.input_template": "{}"}}),
+    "a template with its place written twice": (
+        {"extra.data.input_template": "{{}}"}, "extra.data.input_template", "text with one {}",
+        {"extra": {}}),
+    "a number for a template": (
+        {"extra.data.input_template": 5}, "extra.data.input_template", "text with one {}", {"extra": {}}),
+    "more generated than rolled out": (
+        {"extra.rollout.vllm_generate_batch_size": 65}, "extra.rollout.vllm_generate_batch_size",
+        "must be 64, the rollout_batch", {"hardware.asynchronous": True, "hardware.engine_sleep": False}),
+    "fewer generated than rolled out": (
+        {"extra.rollout.vllm_generate_batch_size": 32}, "extra.rollout.vllm_generate_batch_size",
+        "update nothing", {"extra": {"rollout.vllm_generate_batch_size": 64}}),
 }  # fmt: skip
 
 
@@ -172,6 +189,21 @@ def _even(rows: int) -> Fix:
     return {"data.max_samples": 64} if rows > 64 else {
         "sizes.rollout_batch": 56, "sizes.train_batch": 56, "data.max_samples": 56,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["prompts", "evaluation"])
+def test_a_file_has_one_split_and_a_name_that_openrlhf_takes_whole(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "prompts@2.jsonl"
+    file.write_text('{"messages": [], "label": "comply"}\n' * 64)
+    split = "split" if kind == "prompts" else "evaluation_split"
+    changes = {"data.evaluate_every": 1, "data.evaluation": "held/out"} | {f"data.{kind}": str(file)}
+    told = refused({**changes, f"data.{split}": "test"})
+    assert [line.partition(": ")[2] for line in told] == [
+        f"data.{kind}: OpenRLHF takes what follows an @ for a folder of the dataset: rename the file",
+        f"data.{split}: a file has the one split train, no test: remove the key",
+    ]
+    config({**changes, f"data.{kind}": str(file.rename(tmp_path / "prompts.jsonl"))})
+    config({f"data.{split}": "test", **changes, f"data.{kind}": "some/prompts@2"})
 
 
 def test_a_last_rollout_that_is_sound_may_be_smaller(tmp_path: Path) -> None:

@@ -44,6 +44,20 @@ def found(c: RunConfig) -> Iterator[Misfit]:
             f"{sizes.rollout_micro_batch} x {gpus}, which OpenRLHF refuses although batches go by tokens: "
             "set sizes.rollout_micro_batch: 1",
         )
+    yield from _generated(c)
+
+
+def _generated(c: RunConfig) -> Iterator[Misfit]:
+    """Prompts generated at a time, which only an asynchronous run can keep for the next rollout."""
+    flag, size = "rollout.vllm_generate_batch_size", c.sizes.rollout_batch
+    given = c.extra.get(flag, size)
+    if isinstance(given, int) and given >= size and (given == size or c.hardware.asynchronous):
+        return
+    yield Misfit(
+        (("extra", flag),),
+        f"must be {size}, the rollout_batch, or with hardware.asynchronous a greater whole number: OpenRLHF "
+        "refuses more elsewhere, and makes rollouts of fewer, which update nothing: remove it",
+    )
 
 
 def rollout_share(c: RunConfig) -> int:

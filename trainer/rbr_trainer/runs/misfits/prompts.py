@@ -15,22 +15,45 @@ LINES = (".jsonl", ".parquet")  # of these, files whose rows are told apart with
 def found(c: RunConfig) -> Iterator[Misfit]:
     """See `misfits`."""
     d = c.data
-    for key, name in (("data.prompts", d.prompts), ("data.evaluation", d.evaluation)):
-        if name and "," in name:
-            yield Misfit.of(key, "OpenRLHF takes commas for several datasets: put them into one file")
-        elif name and name.endswith(FILES) and not c.ray.address and not Path(name).is_file():
-            yield Misfit.of(
-                key, f"{name} is no file here: mend the path (`rbr-train prepare` makes such files)"
-            )
+    yield from _source(c, "data.prompts", d.prompts, "data.split", d.split)
+    if d.evaluation:
+        yield from _source(c, "data.evaluation", d.evaluation, "data.evaluation_split", d.evaluation_split)
     if d.evaluation and not d.evaluate_every:
         yield Misfit.of("data.evaluation", "is never used so: set data.evaluate_every, in rollouts")
     if d.evaluate_every and not d.evaluation:
         yield Misfit.of(
             "data.evaluate_every", "has nothing to evaluate on: set data.evaluation, or remove it"
         )
+    yield from _template(c)
     if file := here(d.prompts):
         rows = count(file)
         yield from _uneven(c, min(rows, d.max_samples or rows))
+
+
+def _source(c: RunConfig, key: str, name: str, split_key: str, split: str) -> Iterator[Misfit]:
+    is_file = name.endswith(FILES)
+    if "," in name:
+        yield Misfit.of(key, "OpenRLHF takes commas for several datasets: put them into one file")
+    elif is_file and "@" in name:
+        yield Misfit.of(key, "OpenRLHF takes what follows an @ for a folder of the dataset: rename the file")
+    elif is_file and not c.ray.address and not Path(name).is_file():
+        yield Misfit.of(key, f"{name} is no file here: mend the path (`rbr-train prepare` makes such files)")
+    if is_file and split != "train":
+        yield Misfit.of(split_key, f"a file has the one split train, no {split}: remove the key")
+
+
+def _template(c: RunConfig) -> Iterator[Misfit]:
+    """Python's str.format fills it, for OpenRLHF and for the check of the prompts."""
+    template = c.extra.get("data.input_template", "{}")
+    try:
+        is_filled = "{}" in template and "a prompt" in template.format("a prompt")
+    except (TypeError, AttributeError, LookupError, ValueError):
+        is_filled = False
+    if not is_filled:
+        yield Misfit(
+            (("extra", "data.input_template"),),
+            "must be text with one {}, where the prompt goes; other braces are written twice, {{ and }}",
+        )
 
 
 def here(name: str) -> Path | None:
