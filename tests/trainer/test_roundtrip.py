@@ -263,6 +263,17 @@ def test_a_conversation_that_the_template_refuses(make_state: MakeState, tmp_pat
     assert f"{path}:2: roles must alternate" in finding.remedy
 
 
+def test_a_label_that_is_none_is_the_datasets_fault_alone(make_state: MakeState, tmp_path: Path) -> None:
+    broken = {"respnse_type": "comply"}
+    path = written(tmp_path, (TALK, broken), *((TALK, label) for label in LABELS))
+    findings = checked(make_state, path, Local(chatml.tokenizer()))
+    assert f"{path}:1: the label's respnse_type" in findings["dataset"].remedy
+    assert findings["chat template"].passed, findings["chat template"]
+    findings = checked(make_state, written(tmp_path, (TALK, broken)), Local(chatml.tokenizer()))
+    assert findings["chat template"].result == "-"
+    assert not findings["chat template"].passed
+
+
 def test_transformers_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(InputError, match="pip install transformers"):

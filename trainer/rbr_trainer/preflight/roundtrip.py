@@ -20,7 +20,7 @@ from rbr_trainer.client import Client
 from rbr_trainer.data import label
 from rbr_trainer.errors import InputError, Refused, Unsound
 from rbr_trainer.preflight.chat import Tokenizer
-from rbr_trainer.preflight.finding import Finding
+from rbr_trainer.preflight.finding import Finding, blocked
 from rbr_trainer.preflight.labels import TOLD, counted, turns
 from rbr_trainer.preflight.plan import Plan
 from rbr_trainer.preflight.texts import ANSWER, CLOSE, LECTURE, OPEN, REFUSAL
@@ -69,21 +69,25 @@ def choose(plan: Plan, path: Path, tokenizer: Tokenizer) -> Examples:
     """Every prompt through the tokenizer; the first few of each kind and label. Raises InputError."""
     found, taken = Examples(), Counter[str]()
     for number, row in counted(path, (plan.input_key, plan.label_key), "prompts"):
-        if isinstance(row, InputError):
+        if isinstance(row, InputError) or (name := _name(row.get(plan.label_key))) is None:
             continue  # the dataset's own check tells of it
         example = _example(plan, f"{path}:{number}", row, tokenizer)
         found.prompts += 1
         changed = tokenizer.decode(tokenizer.encode(example.prompt)) != example.prompt
         found.changed += changed
-        kind, most = ("changed", SENT) if changed else (_name(example), EACH)
+        kind, most = ("changed", SENT) if changed else (name, EACH)
         if taken[kind] < most and (changed or len(found.chosen) < SENT):
             taken[kind] += 1
             found.chosen.append(example)
     return found
 
 
-def _name(example: Example) -> str:
-    found = label.parse(example.label)
+def _name(raw: Any) -> str | None:
+    """What a label names; None for one that is not sound."""
+    try:
+        found = label.parse(raw)
+    except InputError:
+        return None
     return str(found.response_type or found.category)
 
 
@@ -110,6 +114,8 @@ def _example(plan: Plan, place: str, row: Mapping[str, Any], tokenizer: Tokenize
 async def roundtrip(plan: Plan, path: Path, tokenizer: Tokenizer) -> Finding:
     """The template's finding. Raises InputError, ServiceError."""
     examples = choose(plan, path, tokenizer)
+    if not examples.chosen:
+        return blocked(TEMPLATE, "no row of the dataset can be used")
     async with patient(plan.addresses[0], plan.answer_limit) as client:
         compared = await asyncio.gather(*(_compared(client, one, tokenizer) for one in examples.chosen))
     faults = [fault for fault, _ in compared if fault]
