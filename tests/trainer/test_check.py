@@ -1,5 +1,6 @@
 """`rbr-train check` against the real service, and against what is none."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -117,6 +118,20 @@ def test_the_key_comes_from_the_environment_or_the_url(
     assert "refuses the one given: set RBR_API_KEY" in wrong.stderr
     assert "wrong" not in wrong.output
     assert (in_url.exit_code, in_environment.exit_code) == (0, 0)
+
+
+def test_a_label_of_the_evaluations_prompts_counts_as_much(make_state: MakeState, tmp_path: Path) -> None:
+    prompts = {name: tmp_path / f"{name}.jsonl" for name in ("comply", "unknown")}
+    for name, path in prompts.items():
+        path.write_text(json.dumps({"messages": [{"role": "user", "content": "Why?"}], "label": name}) + "\n")
+    with service(make_state(**TRAINING)) as netloc:
+        result = check(
+            f"http://{netloc}", "--dataset", str(prompts["comply"]), "--evaluation", str(prompts["unknown"])
+        )
+    assert result.exit_code == 1
+    assert lines(result)["dataset"].split()[1] == "ok"
+    assert lines(result)["evaluation"].split()[1] == "FAIL"
+    assert f"{prompts['unknown']}:1: " in result.stderr
 
 
 def test_nothing_listens() -> None:

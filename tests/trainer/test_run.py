@@ -217,7 +217,22 @@ def test_what_is_asked_of_the_service(tmp_path: Path) -> None:
     assert (made.clip.low, made.clip.high) == (-5.0, 5.0)
     assert (made.dataset, made.label_key, made.model) == (prompts, "wanted", "some/model")
     assert plan(config(), {}).dataset is None
+    assert plan(config(), {}).evaluation is None
     assert plan(config(CLUSTER), {}).model is None
+
+
+def test_an_evaluation_may_ask_more_at_once_than_a_rollout(tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text("{}\n" * 100)
+    changes = {"data.evaluation": "held/out", "data.evaluate_every": 1}
+    assert plan(config(changes), {}).concurrency == 64 * 4
+    assert plan(config({**changes, "algorithm.samples_per_prompt": 8}), {}).concurrency == 64 * 8
+    changes["data.evaluation"] = str(held_out)
+    made = plan(config({**changes, "sizes.rollout_batch": 128}), {})
+    assert (made.evaluation, made.concurrency) == (held_out, 400)
+    oversampled = {"hardware.asynchronous": True, "hardware.engine_sleep": False}
+    made = plan(config({**oversampled, "extra.rollout.vllm_generate_batch_size": 200}), {})
+    assert made.concurrency == 200
 
 
 def test_examples_and_usage() -> None:

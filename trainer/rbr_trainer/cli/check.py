@@ -31,6 +31,11 @@ from rbr_trainer.service import Range
     type=click.Path(exists=True, path_type=Path),
     help="The prompts: JSONL, Parquet or saved to disk.",
 )
+@click.option(
+    "--evaluation",
+    type=click.Path(exists=True, path_type=Path),
+    help="The prompts of its --eval.dataset: a label there that does not resolve ends the run as well.",
+)
 @click.option("--input-key", default="messages", show_default=True, help="Its column of prompts.")
 @click.option("--label-key", default="label", show_default=True, help="Its column of labels.")
 @click.option(
@@ -52,12 +57,13 @@ def check(urls: tuple[str, ...], clip: tuple[float, float], plain_text: bool, **
     environment, RBR_API_KEY, or in the URL.
 
     The service has to be ready, with the wanted reward version, and to score a sample of each response
-    type. With --dataset every row's label has to resolve. With --model too, its prompts are written,
-    answered and decoded as OpenRLHF does, and must earn as text what they earn as messages. As many samples
-    as the run will have in flight are sent at once, and must be answered in time. What ends a run in the
-    middle is tried: a completion that ends at once, one cut short while it reasons, one that the grader
-    will not judge. Rewards must not reach beyond the clip range. The clip falls on the reward itself with
-    OpenRLHF's estimators gae and reinforce; the others first subtract what a prompt's completions share.
+    type. With --dataset every row's label has to resolve, and so with --evaluation. With --model too, its
+    prompts are written, answered and decoded as OpenRLHF does, and must earn as text what they earn as
+    messages. As many samples as the run will have in flight are sent at once, and must be answered in time.
+    What ends a run in the middle is tried: a completion that ends at once, one cut short while it reasons,
+    one that the grader will not judge. Rewards must not reach beyond the clip range. The clip falls on the
+    reward itself with OpenRLHF's estimators gae and reinforce; the others first subtract what a prompt's
+    completions share.
 
     \b
     Exit codes:

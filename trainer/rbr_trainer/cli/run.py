@@ -20,6 +20,7 @@ from typing import NoReturn
 import click
 
 from rbr_trainer.cli.options import address
+from rbr_trainer.data.rows import count
 from rbr_trainer.errors import InputError, TrainerError
 from rbr_trainer.preflight import Plan, examine, table
 from rbr_trainer.runs.command import Command, command
@@ -91,13 +92,25 @@ def plan(config: RunConfig, environ: Mapping[str, str]) -> Plan:
         reward_version=None if config.reward.version == "any" else config.reward.version,
         client=config.reward.client,
         dataset=here(config.data.prompts),
+        evaluation=here(config.data.evaluation) if config.data.evaluation else None,
         label_key=config.data.label_key,
         input_key=config.data.input_key,
         model=config.model.policy if here_too else None,
         apply_chat_template=config.data.apply_chat_template,
-        concurrency=config.sizes.rollout_batch * config.algorithm.samples_per_prompt,
+        concurrency=_concurrency(config),
         input_template=config.extra.get("data.input_template"),
     )
+
+
+def _concurrency(config: RunConfig) -> int:
+    """Completions in flight at once: OpenRLHF evaluates by as many prompts as it rolls out."""
+    held_out, size = config.data.evaluation, config.sizes.rollout_batch
+    trained = int(config.extra.get("rollout.vllm_generate_batch_size", size))
+    most = trained * config.algorithm.samples_per_prompt
+    if held_out is None:
+        return most
+    file = here(held_out)
+    return max(most, (min(size, count(file)) if file else size) * config.data.evaluation_samples)
 
 
 def _startable(config: RunConfig, environ: Mapping[str, str]) -> None:

@@ -59,7 +59,7 @@ async def _answers(plan: Plan, service: Service, load: Load) -> list[Finding]:
         first,
         speed,
         await attempted(probes.TYPES, probes.types(plan, kinds)),
-        await _dataset(plan, service),
+        *await _datasets(plan, service),
         *await _policy(plan, label, load),
         await attempted(probes.LOW_MASS, probes.low_mass(plan)),
         await attempted(probes.EMPTY, probes.empty(plan, label)),
@@ -71,10 +71,15 @@ def _label(service: Service, response_type: str) -> dict[str, Any]:
     return {"response_type": response_type, **base}
 
 
-async def _dataset(plan: Plan, service: Service) -> Finding:
-    if plan.dataset is None:
-        return idle(labels.LABELS, "no dataset is given")
-    return await attempted(labels.LABELS, labels.labels(plan, plan.dataset, service.base_reward))
+async def _datasets(plan: Plan, service: Service) -> list[Finding]:
+    """The prompts, and those that the run evaluates itself on, where it does: a label there ends it too."""
+    given = {labels.LABELS: plan.dataset} | ({labels.EVALUATION: plan.evaluation} if plan.evaluation else {})
+    return [
+        await attempted(name, labels.labels(plan, path, service.base_reward, name))
+        if path
+        else idle(name, "no dataset is given")
+        for name, path in given.items()
+    ]
 
 
 async def _policy(plan: Plan, label: Any, load: Load) -> list[Finding]:

@@ -21,7 +21,7 @@ from rbr_trainer.preflight.texts import PROMPT, REFUSAL
 from rbr_trainer.preflight.wire import patient
 from rbr_trainer.progress import Progress
 
-LABELS = "dataset"
+LABELS, EVALUATION = "dataset", "evaluation"
 MOST = 256  # distinct labels; a dataset with more names the wrong column
 TOLD = 5  # faults that are told one by one
 AT_ONCE = 16  # labels asked at a time
@@ -52,8 +52,8 @@ class Survey:
         return [*lines, f"{self.path}: and {more} more faults"] if more > 0 else lines
 
 
-async def labels(plan: Plan, path: Path, base_reward: str) -> Finding:
-    """The dataset's finding; `base_reward` is the service's source of it. Raises InputError, ServiceError."""
+async def labels(plan: Plan, path: Path, base_reward: str, name: str = LABELS) -> Finding:
+    """A dataset's finding; `base_reward`: the service's source of it. Raises InputError, ServiceError."""
     survey = read(plan, path, base_reward)
     async with patient(plan.addresses[0], plan.answer_limit) as client:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -69,7 +69,7 @@ async def labels(plan: Plan, path: Path, base_reward: str) -> Finding:
     if not survey.rows and not told:
         told = [f"{path}: has no rows"]
     detail = f"{survey.rows} rows with {len(survey.labels)} distinct labels, one sample of each asked"
-    return Finding(LABELS, not told, "\n".join([detail, *told]), "\n".join(told))
+    return Finding(name, not told, "\n".join([detail, *told]), "\n".join(told))
 
 
 def read(plan: Plan, path: Path, base_reward: str) -> Survey:

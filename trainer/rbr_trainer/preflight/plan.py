@@ -16,8 +16,9 @@ class Plan:
 
     `addresses`: equal replicas. `clip`: --reward.clip_range. `reward_version`: the wanted one, or its first
     12 characters or more. `client`: who will send samples, OpenRLHF's own client (plain) or this package's.
-    `dataset`: the prompts, JSONL or Parquet. `model`: folder or hub name whose tokenizer and chat template
-    write the prompts. `concurrency`: completions in flight at once. `answer_limit`: seconds for one answer.
+    `dataset`: the prompts, JSONL or Parquet; `evaluation`: those that it evaluates itself on. `model`:
+    folder or hub name whose tokenizer and chat template write the prompts. `concurrency`: completions in
+    flight at once. `answer_limit`: seconds for one answer.
     """
 
     addresses: tuple[Address, ...]
@@ -25,6 +26,7 @@ class Plan:
     reward_version: str | None = None
     client: Literal["agent", "plain"] = "plain"
     dataset: Path | None = None
+    evaluation: Path | None = None
     label_key: str = "label"
     input_key: str = "messages"
     model: str | None = None
