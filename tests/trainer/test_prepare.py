@@ -157,6 +157,9 @@ def test_an_input_is_not_overwritten_and_an_old_held_out_file_not_trained_on(
     heldout = written(tmp_path / "x.heldout.jsonl", rows(source))
     assert "is an input" in prepare(heldout, "-o", tmp_path / "x.jsonl").stderr
     assert "may now be trained on" in prepare(source, "-o", tmp_path / "x.jsonl", "--hold-out", 0).stderr
+    single = written(tmp_path / "single.jsonl", rows(source)[:1])
+    assert "may now be trained on" in prepare(single, "-o", tmp_path / "x.jsonl").stderr
+    assert not (tmp_path / "x.jsonl").exists()
     policy = tmp_path / "policy.yaml"
     policy.write_text(Path(POLICY).read_text())
     assert "is an input" in prepare(source, "-o", policy, policy=str(policy)).stderr
@@ -194,3 +197,13 @@ def test_paths_that_are_no_good(source: Path, tmp_path: Path) -> None:
     empty = written(tmp_path / "empty.jsonl", [])
     assert prepare(empty, "-o", tmp_path / "out.jsonl").stderr == f"rbr-train: {empty}: no rows\n"
     assert prepare(source, "-o", tmp_path / "a@b.jsonl", "--for", "trl").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["out", "out.csv", "out.json", "out.pq", "out.PARQUET", "out.jsonl.gz"])
+def test_a_name_that_a_trainer_would_read_otherwise_is_refused(
+    source: Path, tmp_path: Path, name: str
+) -> None:
+    result = prepare(source, "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert "name it .jsonl or .parquet" in result.stderr
+    assert not (tmp_path / name).exists()
