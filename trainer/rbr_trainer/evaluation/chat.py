@@ -58,6 +58,7 @@ def _body(model: str, prompt: Prompt, sampling: Sampling, number: int) -> dict[s
         "messages": [message.model_dump() for message in prompt.messages],
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
+        "top_p": 1.0,  # vLLM would take the model's own
         "seed": sampling.seed + number,
     }
 
