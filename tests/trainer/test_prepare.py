@@ -116,6 +116,15 @@ def test_several_files_each_with_a_label_of_its_own(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_row_with_a_base_reward_leads(source: Path, tmp_path: Path) -> None:
+    rare = {"prompt": "Rare?", "category": "K-R", "base_reward": 1.5}
+    few = written(tmp_path / "few.jsonl", [rare])
+    for seed in range(3):
+        out = tmp_path / "out.jsonl"
+        assert prepare(source, few, "-o", out, "--for", "trl", "--seed", seed).exit_code == 0
+        assert [row["base_reward"] for row in rows(out)] == [1.5] + [None] * (len(rows(out)) - 1)
+
+
 def test_the_policy_of_a_running_service(source: Path, tmp_path: Path, make_state: MakeState) -> None:
     by_file = prepare(source, "-o", tmp_path / "out.jsonl")
     with service(make_state()) as netloc:

@@ -11,7 +11,7 @@ import click
 
 from rbr_trainer.cli.options import column_options, policy_options, policy_source
 from rbr_trainer.data import dataset, prompts
-from rbr_trainer.data.dataset import FORMATS, Format
+from rbr_trainer.data.dataset import FORMATS, Format, typed
 from rbr_trainer.data.files import outputs, replacing
 from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE, Policy
 from rbr_trainer.data.prompts import Columns, Prompt, Reader, by_kind
@@ -201,8 +201,8 @@ def _write(kind: Format, split: Split, output: Path, held_out: Path | None) -> N
     paths = [path for path in (held_out, output) if path]
     with replacing(*paths) as partials:
         if held_out:
-            dataset.write(partials[0], kind, split.held_out, held_out)
-        dataset.write(partials[-1], kind, split.train, output)
+            dataset.write(partials[0], kind, typed(split.held_out), held_out)
+        dataset.write(partials[-1], kind, typed(split.train), output)
 
 
 def _use(kind: Format, output: Path, held_out: Path, split: Split) -> str:
