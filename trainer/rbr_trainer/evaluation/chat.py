@@ -13,8 +13,8 @@ from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import Refused, TrainerError, Unsound
 from rbr_trainer.evaluation.completions import Completion
 from rbr_trainer.evaluation.sampling import Sampling
-from rbr_trainer.evaluation.together import together
 from rbr_trainer.progress import Progress
+from rbr_trainer.together import together
 
 PATH = "/v1/chat/completions"
 AT_ONCE = 64  # requests in flight; the server batches
