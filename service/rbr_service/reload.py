@@ -37,10 +37,7 @@ async def reload(state: State, name: str | None = None) -> tuple[Scorer, Scorer]
             raise
         state.take(after, settings)
         state.metrics.reloads.labels("taken").inc()
-        _log.warning(
-            "policy %s in force, reward version %.12s after %.12s%s", after.policy.name, after.reward_version,
-            before.reward_version, "".join(f"; accepted for a trial: {one}" for one in after.model.mismatches),
-        )  # fmt: skip
+        _tell(before, after)
         return before, after
 
 
@@ -48,6 +45,13 @@ async def read_again(state: State) -> None:
     """SIGHUP: the configured policy in force, read again. A refusal is told by the log and the metric."""
     with contextlib.suppress(ReloadError):
         await reload(state, Path(state.settings.policy).stem)
+
+
+def _tell(before: Scorer, after: Scorer) -> None:
+    versions = before.reward_version[:12], after.reward_version[:12]
+    _log.warning("the policy %r is in force, reward version %s -> %s", after.policy.name, *versions)
+    for mismatch in after.model.mismatches:
+        _log.warning("accepted for a trial: %s", mismatch)
 
 
 async def _made(state: State, settings: Settings) -> Scorer:

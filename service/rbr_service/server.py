@@ -113,7 +113,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGHUP reads the policy again; SIGTERM stops, and is not raised again as uvicorn would: no failure."""
+        """SIGHUP reads the policy again; a stop that was asked for is not raised again in the end."""
         with super().capture_signals():
             if threading.current_thread() is threading.main_thread():
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
