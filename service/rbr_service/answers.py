@@ -89,5 +89,16 @@ def policy(scorer: Scorer) -> schemas.PolicyAnswer:
     )
 
 
+def reload(before: Scorer, after: Scorer) -> schemas.ReloadAnswer:
+    """What is in force now, and what was."""
+    return schemas.ReloadAnswer(
+        policy=after.policy.name,
+        versions=_versions(after),
+        reward_version=after.reward_version,
+        previous_reward_version=before.reward_version,
+        accepted_mismatches=list(after.model.mismatches),
+    )
+
+
 def _versions(scorer: Scorer) -> schemas.VersionsOut:
     return schemas.VersionsOut(**asdict(scorer.versions))

@@ -1,4 +1,4 @@
-"""The optional API key, however the caller can send it."""
+"""The API key and the admin key, however the caller can send them."""
 
 import hmac
 from base64 import b64decode
@@ -8,11 +8,22 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 from pydantic import SecretStr
 
-from rbr_service.errors import UnauthorizedError
+from rbr_service.errors import ReloadOffError, UnauthorizedError
+
+Check = Callable[[Request], Awaitable[None]]
 
 
-def key_check(api_key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
-    """A check that lets through callers with the key, or everybody where none is set.
+def admin_check(admin_key: SecretStr | None) -> Check:
+    """A check that lets through callers with the admin key, and nobody where none is set."""
+
+    async def refuse(_: Request) -> None:
+        raise ReloadOffError("the policy cannot be changed here: no admin key is set (RBR_ADMIN_KEY)")
+
+    return key_check(admin_key, "admin key") if admin_key else refuse
+
+
+def key_check(api_key: SecretStr | None, name: str = "API key") -> Check:
+    """A check that lets through callers with the key, or everybody where none is set; errors call it `name`.
 
     The key may come as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password (or
     user) of Basic authentication, which is what a URL http://user:KEY@host sends.
@@ -26,7 +37,7 @@ def key_check(api_key: SecretStr | None) -> Callable[[Request], Awaitable[None]]
         # all are compared, each in constant time
         if not any([hmac.compare_digest(key, expected) for key in offered]):
             raise UnauthorizedError(
-                "the API key is missing or wrong: send it as Authorization: Bearer KEY, as X-API-Key, "
+                f"the {name} is missing or wrong: send it as Authorization: Bearer KEY, as X-API-Key, "
                 "or in the URL as http://user:KEY@host"
             )
 

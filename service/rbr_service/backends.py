@@ -16,6 +16,7 @@ from rbr_service.errors import SettingsError
 from rbr_service.graders import layout
 from rbr_service.graders.base import Grader
 from rbr_service.graders.cache import make_cache
+from rbr_service.graders.cues import Cues, load_cues
 from rbr_service.graders.engine import Engine
 from rbr_service.graders.lexical import LexicalGrader
 from rbr_service.graders.llm import LLMGrader
@@ -48,7 +49,7 @@ def make_grader(settings: Settings, policy: Policy, path: Path, metrics: Metrics
     Only a service has a deadline: batch work may take as long as it takes.
     """
     if settings.grader == "lexical":
-        return _lexical(policy, path)
+        return LexicalGrader(_cues(policy, path))
     encoder = _grader_encoder(settings)
     cache = make_cache(settings.cache, settings.cache_entries, _secret(settings.redis_password))
     engine = _in_process(settings) if settings.grader == "vllm" else _over_http(settings, encoder)
@@ -63,6 +64,19 @@ def make_grader(settings: Settings, policy: Policy, path: Path, metrics: Metrics
         deadline=settings.grader_deadline if serving else None,
         min_label_mass=settings.min_label_mass, context=settings.grader_context,
     )  # fmt: skip
+
+
+def grader_of(policy: Policy, path: Path, before: Grader) -> Grader:
+    """The grader of another policy, on the engine and cache of `before`; itself where it judges alike.
+
+    Raises StartupError.
+    """
+    if isinstance(before, LLMGrader):
+        return before.asking(policy)
+    if isinstance(before, LexicalGrader):
+        cues = _cues(policy, path)
+        return before if cues == before.cues else LexicalGrader(cues)
+    return before
 
 
 def make_base_reward(settings: Settings, *, serving: bool) -> BaseReward:
@@ -104,7 +118,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.rsplit(".", 1)[0] + suffix)
 
 
-def _lexical(policy: Policy, path: Path) -> Grader:
+def _cues(policy: Policy, path: Path) -> Cues:
     cues = beside(path, ".lexical.yaml")
     if not cues.is_file():
         raise SettingsError(
@@ -112,7 +126,7 @@ def _lexical(policy: Policy, path: Path) -> Grader:
             "the format stands at the head of the shipped safety.lexical.yaml"
         )
     categories = policy.categories if policy.file.auto else ()
-    return LexicalGrader.from_file(cues, policy.file.propositions, categories)
+    return load_cues(cues, policy.file.propositions, categories)
 
 
 def _grader_encoder(settings: Settings) -> Encoder:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from rbr_service.backends import beside, make_base_reward, make_grader
-from rbr_service.errors import CalibrationError, SettingsError
+from rbr_service.backends import beside, grader_of, make_base_reward, make_grader
+from rbr_service.errors import CalibrationError, SettingsError, UnknownPolicyError
 from rbr_service.graders.base import Grader
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
@@ -37,13 +37,39 @@ def rules_folder() -> Path:
     return Path(str(files("rbr_rules")))
 
 
+def policies(folder: Path) -> dict[str, Path]:
+    """The policy files of a folder by name, in order; files that belong to one have a further dot."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if "." not in path.stem}
+
+
+def named(settings: Settings, name: str) -> Settings:
+    """The settings that serve a policy by its name: the configured one, one of --policies, or a shipped one.
+
+    A name is looked up among those, and never made into a path. Raises UnknownPolicyError.
+    """
+    if name == Path(settings.policy).stem:
+        return settings
+    shipped = {name: name for name in policies(rules_folder())}
+    own = {name: str(path) for name, path in policies(settings.policies).items()} if settings.policies else {}
+    known = shipped | own
+    if name not in known:
+        names = sorted({*known, Path(settings.policy).stem})
+        raise UnknownPolicyError(
+            f"there is no policy {name[:80]!r} to change to; there are: {', '.join(names)}; "
+            "more may lie in the folder of --policies as NAME.yaml"
+        )
+    # Both files belong to the configured policy; to go without calibration is meant for any.
+    calibration = settings.calibration if str(settings.calibration) == NONE else None
+    return settings.model_copy(update={"policy": known[name], "weights": None, "calibration": calibration})
+
+
 def policy_path(policy: str) -> Path:
     """The file of a shipped policy's name, or the path given. Raises SettingsError."""
     if policy.endswith((".yaml", ".yml")) or "/" in policy:
         return Path(policy)
     path = rules_folder() / f"{policy}.yaml"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in rules_folder().glob("*.yaml") if "." not in p.stem))
+        shipped = ", ".join(policies(rules_folder()))
         raise SettingsError(
             f"policy: {policy!r} is not shipped; shipped: {shipped}; or give a file's path (*.yaml)"
         )
@@ -123,16 +149,25 @@ def how_to_fit(settings: Settings, file: Path) -> str:
 
 
 def make_scorer(
-    settings: Settings, metrics: Metrics, grader: Grader | None = None, *, serving: bool = False
+    settings: Settings,
+    metrics: Metrics,
+    grader: Grader | None = None,
+    *,
+    serving: bool = False,
+    before: Scorer | None = None,
 ) -> Scorer:
     """A scorer bound to matching weights; `grader` stands in for the configured one.
 
-    Raises StartupError.
+    `before`: a scorer of another policy under the same settings, whose engine, cache and source of base
+    rewards go on being used. Raises StartupError.
     """
     path = policy_path(settings.policy)
     policy = load(path)
-    base = make_base_reward(settings, serving=serving)
-    grader = grader or make_grader(settings, policy, path, metrics, serving=serving)
+    if before:
+        base, grader = before.base, grader_of(policy, path, before.grader)
+    else:
+        base = make_base_reward(settings, serving=serving)
+        grader = grader or make_grader(settings, policy, path, metrics, serving=serving)
     file = weights_path(settings, grader, path)
     remedy = how_to_fit(settings, file)
     model = bind(

@@ -8,6 +8,7 @@
     |  |- WeightsError        no weights, or weights fitted to something else
     |  |- CalibrationError    no calibration, or one fitted to another grader
     |- RequestError           the caller's fault: HTTP 4xx
+    |- ReloadError            a policy could not be put in force: the one before goes on serving
     |- GraderError            the grader could not answer: HTTP 503
     |  |- GraderTimeoutError  not within its deadline
     |  |- GraderDeadError     it never will again: the process ends
@@ -122,6 +123,20 @@ class TooLargeError(RequestError):
     status = 413
 
 
+class ReloadOffError(RequestError):
+    """The policy cannot be changed over HTTP: no admin key is set."""
+
+    code = "reload_off"
+    status = 403
+
+
+class RewardVersionError(RequestError):
+    """The request is pinned to another reward version than the one in force."""
+
+    code = "reward_version_mismatch"
+    status = 409
+
+
 class UnknownPolicyError(RequestError):
     """The request names a policy that this service does not serve."""
 
@@ -186,6 +201,13 @@ class LowLabelMassError(RequestError):
     """The grader put too little probability on yes and no: a property of the text, so no retry helps."""
 
     code = "low_label_mass"
+
+
+class ReloadError(RBRError):
+    """A policy could not be put in force; `details` say why, and which reward version goes on serving."""
+
+    code = "reload_failed"
+    status = 422
 
 
 class GraderError(RBRError):

@@ -1,19 +1,20 @@
 """The HTTP face: each route validates, reads samples, awaits the score, shapes the answer."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
 from rbr_service import answers, jsontext, schemas
-from rbr_service.auth import key_check
-from rbr_service.errors import UnknownPolicyError
+from rbr_service.auth import admin_check, key_check
+from rbr_service.errors import RewardVersionError, UnknownPolicyError
 from rbr_service.reading import Reader
+from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
-from rbr_service.scorer import Result, Sample
+from rbr_service.scorer import Result, Sample, Scorer
 from rbr_service.state import State
 from rbr_service.work import CLIENT_GONE
 
@@ -22,12 +23,25 @@ ERRORS: dict[int | str, dict[str, object]] = {
     for status, text in {
         400: "The body is not sound JSON.",
         401: "The API key is missing or wrong.",
+        403: "No admin key is set, so that nobody may.",
+        409: "Another reward version than the one that the request is pinned to is in force.",
         413: "A body, batch or completion is over its limit.",
         415: "The body is not declared to be JSON.",
         422: "The request cannot be scored as it is.",
         503: "The grader could not answer, or the service is not ready.",
     }.items()
 }
+VERSION = "X-RBR-Reward-Version"
+SCORED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            VERSION: {"description": "Of the answer.", "required": True, "schema": {"type": "string"}}
+        }
+    }
+}
+Pin = Annotated[
+    str | None, Header(alias=VERSION, description="Refuse to answer if another reward version is in force.")
+]
 
 
 class _StrictRequest(Request):
@@ -60,43 +74,87 @@ def router(state: State) -> APIRouter:
     """All routes over one service state."""
     routes = APIRouter()
     routes.include_router(_open(state))
-    route = _guarded_by(key_check(state.settings.api_key))
-    guarded = APIRouter(route_class=route, responses=ERRORS)
-    _scoring(guarded, state, Reader(state.settings))
-    routes.include_router(guarded)
+    callers, admins = key_check(state.settings.api_key), admin_check(state.settings.admin_key)
+    scoring = APIRouter(
+        route_class=_guarded_by(callers), responses=_errors(400, 401, 409, 413, 415, 422, 503)
+    )
+    _scoring(scoring, state, Reader(state.settings))
+    routes.include_router(scoring)
+    reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
+    _policy(reading, state)
+    routes.include_router(reading)
+    changing = APIRouter(route_class=_guarded_by(admins), responses=_errors(400, 401, 403, 413, 415, 422))
+    _change(changing, state)
+    routes.include_router(changing)
     return routes
 
 
+def _errors(*statuses: int) -> dict[int | str, dict[str, object]]:
+    return {status: ERRORS[status] for status in statuses}
+
+
 def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
-    async def score(samples: Sequence[Sample], request: Request) -> list[Result]:
-        key = (state.scorer.reward_version, tuple(samples))
-        return await state.work.result(key, lambda: state.scorer.score(samples), request.is_disconnected)
+    def in_force(response: Response, *pins: str | None) -> Scorer:
+        """The scorer of one request, from its first step to its answer."""
+        scorer = state.scorer
+        for pin in pins:
+            if pin is not None and pin != scorer.reward_version:
+                raise RewardVersionError(
+                    f"the request is pinned to the reward version {pin[:80]!r}; "
+                    f"in force is {scorer.reward_version}",
+                    {"reward_version": scorer.reward_version},
+                )
+        response.headers[VERSION] = scorer.reward_version
+        return scorer
 
-    @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"])
-    @routes.post("/score", response_model=schemas.OpenRLHFAnswer, tags=["trainers"])
-    async def openrlhf(body: schemas.OpenRLHFRequest, request: Request) -> schemas.OpenRLHFAnswer:
+    async def score(scorer: Scorer, samples: Sequence[Sample], request: Request) -> list[Result]:
+        key = (scorer.reward_version, tuple(samples))
+        return await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
+
+    @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
+    @routes.post("/score", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
+    async def openrlhf(
+        body: schemas.OpenRLHFRequest, request: Request, response: Response, pin: Pin = None
+    ) -> schemas.OpenRLHFAnswer:
         """Rewards for OpenRLHF's remote reward client; also for empty lists."""
-        return answers.openrlhf(await score(reader.openrlhf(body), request), state.scorer)
+        scorer = in_force(response, pin)
+        return answers.openrlhf(await score(scorer, reader.openrlhf(body), request), scorer)
 
-    @routes.post("/v1/score", tags=["scoring"])
-    async def v1(body: schemas.ScoreRequest, request: Request) -> schemas.ScoreAnswer:
+    @routes.post("/v1/score", tags=["scoring"], responses=SCORED)
+    async def v1(
+        body: schemas.ScoreRequest, request: Request, response: Response, pin: Pin = None
+    ) -> schemas.ScoreAnswer:
         """Rewards for conversations, with every term of each."""
-        if body.policy is not None and body.policy != state.scorer.policy.name:
+        scorer = in_force(response, pin, body.reward_version)
+        if body.policy is not None and body.policy != scorer.policy.name:
             raise UnknownPolicyError(
-                f"this service serves the policy {state.scorer.policy.name!r}, not {body.policy[:80]!r}"
+                f"this service serves the policy {scorer.policy.name!r}, not {body.policy[:80]!r}"
             )
-        results = await score(reader.v1(body.samples), request)
-        return answers.v1([sample.id for sample in body.samples], results, state.scorer)
+        results = await score(scorer, reader.v1(body.samples), request)
+        return answers.v1([sample.id for sample in body.samples], results, scorer)
 
-    @routes.post("/slime", tags=["trainers"])
-    async def slime(body: schemas.SlimeRequest, request: Request) -> float:
-        """Remote reward of slime: the answer is a bare number."""
-        return (await score([reader.slime(body)], request))[0].reward
+    @routes.post("/slime", tags=["trainers"], responses=SCORED)
+    async def slime(
+        body: schemas.SlimeRequest, request: Request, response: Response, pin: Pin = None
+    ) -> float:
+        """Remote reward of slime: the answer is a bare number, its version a header."""
+        scorer = in_force(response, pin)
+        return (await score(scorer, [reader.slime(body)], request))[0].reward
 
+
+def _policy(routes: APIRouter, state: State) -> None:
     @routes.get("/v1/policy", tags=["policy"])
     async def policy() -> schemas.PolicyAnswer:
         """The policy in force, its hashes and its weights."""
         return answers.policy(state.scorer)
+
+
+def _change(routes: APIRouter, state: State) -> None:
+    @routes.post("/v1/policy/reload", tags=["policy"])
+    async def change(body: schemas.ReloadRequest | None = None) -> schemas.ReloadAnswer:
+        """Put a policy with its weights in force; without a body, read the one in force again."""
+        before, after = await reload(state, body.policy if body else None)
+        return answers.reload(before, after)
 
 
 def _open(state: State) -> APIRouter:

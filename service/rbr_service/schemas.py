@@ -82,7 +82,7 @@ class SampleIn(Fields):
 
 
 class ScoreRequest(BaseModel):
-    """Samples to score; `policy`, where given, must be the one this service serves."""
+    """Samples to score; `policy` and `reward_version`, where given, must be those in force."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -106,6 +106,7 @@ class ScoreRequest(BaseModel):
 
     samples: Annotated[list[SampleIn], Field(fail_fast=True)]
     policy: str | None = None
+    reward_version: str | None = None
 
 
 class VersionsOut(BaseModel):
@@ -230,3 +231,21 @@ class PolicyAnswer(BaseModel):
     weights: dict[str, dict[str, float]]
     reward_range: dict[str, RangeOut] = Field(description="Of the RBR alone, without the base reward.")
     content: dict[str, Any]
+
+
+class ReloadRequest(BaseModel):
+    """The name of a shipped policy, of a file in the folder of --policies, or of the configured policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: str | None = None
+
+
+class ReloadAnswer(BaseModel):
+    """What is in force from now on."""
+
+    policy: str
+    versions: VersionsOut
+    reward_version: str
+    previous_reward_version: str
+    accepted_mismatches: list[str]

@@ -13,9 +13,11 @@ import ctypes
 import logging
 import resource
 import select
+import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 
 import uvicorn
@@ -23,6 +25,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rbr_service.errors import GraderDeadError
+from rbr_service.reload import read_again
 from rbr_service.settings import Settings
 from rbr_service.state import State
 
@@ -70,6 +73,7 @@ class Server(uvicorn.Server):
         )  # fmt: skip
         super().__init__(config)
         self._app, self._state = app, state
+        self._changes: set[asyncio.Task[None]] = set()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve inside the app's lifespan: what uvicorn would log as a traceback is raised.
@@ -109,15 +113,26 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Keep uvicorn from raising the signal again in the end: a stop that was asked for is no failure."""
+        """SIGHUP reads the policy again; a stop that was asked for is not raised again in the end."""
         with super().capture_signals():
+            if threading.current_thread() is threading.main_thread():
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_again)
             yield
             self._captured_signals.clear()
+
+    def _read_again(self) -> None:
+        change = asyncio.get_running_loop().create_task(read_again(self._state))
+        self._changes.add(change)  # the loop itself keeps no task alive
+        change.add_done_callback(self._changes.discard)
 
 
 def serve(app: FastAPI, settings: Settings, state: State) -> None:
     """Run until told to stop. Raises GraderError, or OSError when the address cannot be taken."""
     _raise_file_limit()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(
+            signal.SIGHUP, lambda *_: None
+        )  # until it serves, what there is to read has just been read
     with _bound(settings.host, settings.port) as sock:
         Server(app, settings, state).run(sockets=[sock])
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     BaseModel,
     ConfigDict,
+    DirectoryPath,
     Field,
     SecretStr,
     ValidationError,
@@ -27,7 +28,7 @@ from rbr_service.faults import sentence
 from rbr_service.rbr import document
 
 PREFIX = "RBR_"
-SECRETS = ("api_key", "grader_key", "base_reward_key", "writer_key", "redis_password")
+SECRETS = ("api_key", "admin_key", "grader_key", "base_reward_key", "writer_key", "redis_password")
 
 
 class Settings(BaseModel):
@@ -37,6 +38,11 @@ class Settings(BaseModel):
 
     policy: str = Field(
         "safety", min_length=1, description="A shipped policy's name, or the path of a policy file."
+    )
+    policies: DirectoryPath | None = Field(
+        None,
+        description="Folder of policy files, NAME.yaml, that POST /v1/policy/reload may name besides the "
+        "shipped ones.",
     )
     weights: Path | None = Field(
         None, description="Weights file. Default: POLICY.GRADER.json beside the policy."
@@ -144,6 +150,9 @@ class Settings(BaseModel):
         190, ge=0, le=86400, description="Seconds to finish what is in flight on SIGTERM."
     )
     api_key: SecretStr | None = Field(None, min_length=8, description="Key that callers must present.")
+    admin_key: SecretStr | None = Field(
+        None, min_length=8, description="Key of those who may change the policy; without it nobody may."
+    )
     grader_key: SecretStr | None = Field(None, description="Bearer key of the grader's server.")
     base_reward_key: SecretStr | None = Field(None, description="Bearer key of the reward model's server.")
     writer_key: SecretStr | None = Field(None, description="Bearer key of the writer's server.")
@@ -201,6 +210,10 @@ class Settings(BaseModel):
         for who, what in needs:
             if getattr(self, what) is None:
                 raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")
+        if self.admin_key and self.admin_key == self.api_key:
+            raise ValueError(
+                "admin_key must differ from api_key: whoever may score may not change the policy"
+            )
         if self.writer == "vllm" and self.grader != "vllm":
             raise ValueError("writer vllm is the grader's own model in this process: give --grader vllm")
         return self

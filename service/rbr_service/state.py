@@ -1,5 +1,6 @@
-"""What one running app holds: made by build.py, read by the routes."""
+"""What one running app holds: made by build.py, read by the routes, changed by reload.py."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from rbr_service.metrics import Metrics
@@ -10,7 +11,11 @@ from rbr_service.work import Work
 
 @dataclass
 class State:
-    """`fault`: why it cannot score now, "" where it can. `dead`: the grader's engine is gone for good."""
+    """`scorer` is what serves now: a request reads it once and keeps it to its end.
+
+    `in_force`: the settings that it was made from, where they are no longer `settings`. `fault`: why it
+    cannot score now, "" where it can. `dead`: the grader's engine is gone for good.
+    """
 
     settings: Settings
     metrics: Metrics
@@ -19,6 +24,16 @@ class State:
     fault: str = "starting"
     stopping: bool = False
     dead: bool = False
+    in_force: Settings = field(init=False)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.take(self.scorer, self.settings)
+
+    def take(self, scorer: Scorer, settings: Settings) -> None:
+        """Serve with another scorer, made from `settings`; what has begun ends with the one before."""
+        self.scorer, self.in_force = scorer, settings
+        self.metrics.in_force(scorer.policy.name, scorer.reward_version)
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
+from pydantic import SecretStr
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.specs.openapi.schemas import OpenApiSchema
@@ -26,6 +27,7 @@ PROMISES = (
     "unsupported_method",
 )
 
+ADMIN = "the-admin-key"
 _TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 _BATCH = {"query": ["Hi Hello"] * 2, "prompts": ["Hi"] * 2, "labels": ["K-R", None]}
 SCORED: dict[str, Any] = {
@@ -35,12 +37,13 @@ SCORED: dict[str, Any] = {
     "/slime": {"prompt": "Hi", "response": "Hello", "label": "K-R"},
 }
 SCORING = set(SCORED)
-ROUTES = (*sorted(SCORING), "/v1/policy", "/healthz", "/readyz", "/metrics")
+RELOAD = "/v1/policy/reload"
+ROUTES = (*sorted(SCORING), RELOAD, "/v1/policy", "/healthz", "/readyz", "/metrics")
 
 
 @pytest.fixture(scope="module")
 def api() -> OpenApiSchema:
-    chosen, metrics = Settings(), Metrics()
+    chosen, metrics = Settings(admin_key=SecretStr(ADMIN)), Metrics()
     state = State(chosen, metrics, make_scorer(chosen, metrics))
     state.fault = ""
     return schemathesis.openapi.from_asgi("/openapi.json", create_app(state))
@@ -49,15 +52,17 @@ def api() -> OpenApiSchema:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in sorted(SCORING)],
+    + [(path, GenerationMode.NEGATIVE) for path in (*sorted(SCORING), RELOAD)],
 )
 def test_generated_requests_get_what_is_promised(api: OpenApiSchema, path: str, mode: GenerationMode) -> None:
-    operation = api[path]["POST" if path in SCORING else "GET"]
+    operation = api[path]["POST" if path in SCORING or path == RELOAD else "GET"]
     checks: Any = [CHECKS.get_one(name) for name in PROMISES]
 
     @given(operation.as_strategy(generation_mode=mode))
     @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def keeps_promises(case: Case[Any]) -> None:
+        if path == RELOAD:
+            case.headers["Authorization"] = f"Bearer {ADMIN}"
         case.call_and_validate(checks=checks)
 
     keeps_promises()
@@ -79,7 +84,7 @@ def test_every_failure_of_a_scoring_route_is_documented_as_typed(client: TestCli
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path in SCORING:
         responses = document["paths"][path]["post"]["responses"]
-        assert responses.keys() == {"200", "400", "401", "413", "415", "422", "503"}
+        assert responses.keys() == {"200", "400", "401", "409", "413", "415", "422", "503"}
         for status, response in responses.items():
             if status != "200":
                 kind = response["content"]["application/json"]["schema"]["$ref"]

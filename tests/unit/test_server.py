@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 
@@ -207,6 +209,25 @@ def test_a_grader_that_cannot_start_is_raised(make_state: MakeState, monkeypatch
     with pytest.raises(GraderError, match="no such device"):
         serve(create_app(state), state.settings, state)
     assert not state.ready
+
+
+async def hung_up_on(_: object) -> None:
+    """In place of a grader's start, which may take minutes."""
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0)
+    await broken(_)
+
+
+def test_a_hang_up_while_it_starts_is_no_end(make_state: MakeState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FixedGrader, "start", hung_up_on)
+    state = make_state(FixedGrader(), port=0)
+    before = state.scorer
+    try:
+        with pytest.raises(GraderError, match="no such device"):
+            serve(create_app(state), state.settings, state)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert state.scorer is before
 
 
 def test_a_grader_that_cannot_start_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:

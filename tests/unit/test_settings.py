@@ -122,3 +122,19 @@ def test_a_file_that_cannot_be_read_is_refused(config: Path, content: bytes) -> 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal({}, tmp_path / "none.yaml", {})
     assert "cannot be read" in refusal({}, tmp_path, {})
+
+
+def test_whoever_may_score_may_not_change_the_policy() -> None:
+    keys = {"RBR_API_KEY": "one-and-the-same", "RBR_ADMIN_KEY": "one-and-the-same"}
+    assert "admin_key must differ from api_key" in refusal({}, None, keys)
+    assert load({}, None, keys | {"RBR_ADMIN_KEY": "another-key"}).admin_key
+
+
+def test_the_admin_key_comes_from_the_environment_only(config: Path) -> None:
+    config.write_text("admin_key: long-enough\n", encoding="utf-8")
+    assert "set RBR_ADMIN_KEY" in refusal({}, config, {})
+
+
+def test_the_folder_of_policies_is_there(tmp_path: Path) -> None:
+    assert load({"policies": str(tmp_path)}, None, {}).policies == tmp_path
+    assert "--policies" in refusal({"policies": str(tmp_path / "none")}, None, {})

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 from typing import Any, TypeVar, get_args, get_origin
 
 import click
+from pydantic import DirectoryPath
 
 from rbr_service import settings
 from rbr_service.backends import beside
@@ -61,7 +62,7 @@ def _option(name: str) -> Callable[[F], F]:
 
 def _metavar(kind: Any) -> str:
     kinds = {*get_args(kind)} or {kind}
-    metavars = {Path: "FILE", int: "N", float: "NUMBER", dict[str, Any]: "JSON"}
+    metavars = {Path: "FILE", DirectoryPath: "FOLDER", int: "N", float: "NUMBER", dict[str, Any]: "JSON"}
     return next((text for found, text in metavars.items() if found in kinds or found == kind), "TEXT")
 
 

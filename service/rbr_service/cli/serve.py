@@ -18,14 +18,15 @@ from rbr_service.state import State
 @click.command()
 @settings_options(Settings.model_fields)
 def serve(config: Path | None, **flags: Any) -> None:
-    """Serve rewards over HTTP until SIGTERM.
+    """Serve rewards over HTTP until SIGTERM; SIGHUP reads the policy and its weights again.
 
     Every option may also stand in the --config file (policy: safety) or in the environment
-    (RBR_POLICY=safety). RBR_API_KEY, from the environment only, demands that key of callers.
+    (RBR_POLICY=safety). From the environment only: RBR_API_KEY demands that key of callers,
+    RBR_ADMIN_KEY lets those with that key change the policy: POST /v1/policy/reload.
 
     \b
     Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
-               /healthz, /readyz, /metrics, /docs
+               /v1/policy/reload, /healthz, /readyz, /metrics, /docs
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()

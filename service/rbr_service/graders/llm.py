@@ -3,7 +3,8 @@
     GradeRequest -> prompts (token ids) -> known verdicts from the cache, the rest from the engine
                  -> P = sum p(yes variants) / (sum p(yes variants) + sum p(no variants)), label mass kept
 
-The engine, the layout and the cache are given; nothing here knows a policy's questions.
+The engine, the layout and the cache are given; nothing here knows a policy's questions. Graders of
+several policies may share them: see `asking`.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import time
 from array import array
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
+from copy import copy
 from dataclasses import astuple
 from statistics import median
 from typing import Any
@@ -22,11 +24,11 @@ from rbr_service.conversation import Conversation, Message
 from rbr_service.encoder import Encoder
 from rbr_service.errors import GraderError, GraderTimeoutError, RequestError, SettingsError
 from rbr_service.flight import Flight
-from rbr_service.graders.base import Grade, GradeRequest, Verdict
+from rbr_service.graders.base import Grade, GradeRequest, Subject, Verdict
 from rbr_service.graders.cache import Key, VerdictCache
 from rbr_service.graders.engine import Answer, Engine, Prompts
 from rbr_service.graders.layout import Layout
-from rbr_service.graders.prompt import PromptWriter, Written, questions
+from rbr_service.graders.prompt import PromptWriter, Question, Written, questions
 from rbr_service.metrics import Metrics
 from rbr_service.rbr.policy import Policy, digest
 from rbr_service.together import together
@@ -63,34 +65,52 @@ class LLMGrader:
 
         Raises SettingsError when the tokenizer splits yes or no.
         """
-        asked = questions(policy, layout)
-        self._writer = PromptWriter(encoder, layout, asked)
+        self._encoder, self._layout = encoder, layout
         self._engine, self._cache, self._metrics = engine, cache, metrics
+        self._owner = True
         metrics.cache_faults.set_function(lambda: cache.faults)
         self._deadline, self._min_label_mass = deadline, min_label_mass
         self._limit = context
         self._room = asyncio.Semaphore(concurrency)
         self._flight: Flight[Verdict] = Flight(GraderError)
-        self._names = {subject: tuple(one.name for one in found) for subject, found in asked.items() if found}
-        self._yes, self._no = _labels(encoder, self._writer.tail)
+        self._yes, self._no = _labels(encoder, encoder.turn()[1])
         self._labels = (*self._yes, *self._no)
-        book = [astuple(one) for one in asked["completion"]] if layout.completion.shows_order else []
-        identity = [
-            ALGORITHM,
-            engine.identity.key,
-            encoder.digest,
-            layout.digest,
-            self._labels,
-            book,
-            context,
-        ]
-        self.fingerprint = digest(identity)
-        self.routing = digest([astuple(one) for one in asked["request"]])  # their order is in the prompt
+        self._ask(questions(policy, layout))
         self._salt = digest([engine.identity.key, self._labels]).encode()
         self.note = "" if engine.identity.revision else (
             f"The revision of {engine.identity.model} is not stated: nothing would tell if the server's "
             "model changed (--grader-revision)."
         )  # fmt: skip
+
+    def _ask(self, asked: dict[Subject, list[Question]]) -> None:
+        self._asked = asked
+        self._writer = PromptWriter(self._encoder, self._layout, asked)
+        self._names = {subject: tuple(one.name for one in found) for subject, found in asked.items() if found}
+        book = [astuple(one) for one in asked["completion"]] if self._layout.completion.shows_order else []
+        identity = [
+            ALGORITHM,
+            self._engine.identity.key,
+            self._encoder.digest,
+            self._layout.digest,
+            self._labels,
+            book,
+            self._limit,
+        ]
+        self.fingerprint = digest(identity)
+        self.routing = digest([astuple(one) for one in asked["request"]])  # their order is in the prompt
+
+    def asking(self, policy: Policy) -> "LLMGrader":
+        """The grader of another policy on the same engine and cache; itself where the same is asked.
+
+        Its `start` only tries its questions, its `close` does nothing: the engine stays this one's.
+        """
+        asked = questions(policy, self._layout)
+        if asked == self._asked:
+            return self
+        other = copy(self)
+        other._owner = False
+        other._ask(asked)
+        return other
 
     @property
     def engine(self) -> Engine:
@@ -99,8 +119,9 @@ class LLMGrader:
 
     async def start(self) -> None:
         """Load the engine, check it, and warm it with the whole book. Raises GraderError."""
-        await self._cache.start()
-        await self._engine.start()
+        if self._owner:
+            await self._cache.start()
+            await self._engine.start()
         if self._limit and self._engine.context < self._limit:
             raise GraderError(
                 f"the engine's context has {self._engine.context} tokens, fewer than --grader-context "
@@ -120,6 +141,8 @@ class LLMGrader:
 
     async def close(self) -> None:
         """End what is in flight, stop the engine and close the cache."""
+        if not self._owner:
+            return
         await self._flight.close()
         await self._engine.close()
         await self._cache.close()
