@@ -80,6 +80,10 @@ class Metrics:
         self.failures = Counter(
             "rbr_failures", "Requests not answered with a score.", ["code"], registry=registry
         )
+        self.logged_rows = Counter(
+            "rbr_score_log_rows", "Rows of the score log: written, no_room, not_written.", ["fate"],
+            registry=registry,
+        )  # fmt: skip
         self._by_proposition: dict[str, Summary] = {}
         self._by_class: dict[tuple[str, str], Counter] = {}
 

@@ -68,9 +68,15 @@ def router(state: State) -> APIRouter:
 
 
 def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
-    async def score(samples: Sequence[Sample], request: Request) -> list[Result]:
-        key = (state.scorer.reward_version, tuple(samples))
-        return await state.work.result(key, lambda: state.scorer.score(samples), request.is_disconnected)
+    async def score(
+        samples: Sequence[Sample], request: Request, ids: Sequence[str | int | None] = ()
+    ) -> list[Result]:
+        scorer = state.scorer
+        key = (scorer.reward_version, tuple(samples))
+        results = await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
+        if state.log:
+            state.log.put(samples, results, scorer, ids)
+        return results
 
     @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"])
     @routes.post("/score", response_model=schemas.OpenRLHFAnswer, tags=["trainers"])
@@ -85,8 +91,9 @@ def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
             raise UnknownPolicyError(
                 f"this service serves the policy {state.scorer.policy.name!r}, not {body.policy[:80]!r}"
             )
-        results = await score(reader.v1(body.samples), request)
-        return answers.v1([sample.id for sample in body.samples], results, state.scorer)
+        ids = [sample.id for sample in body.samples]
+        results = await score(reader.v1(body.samples), request, ids)
+        return answers.v1(ids, results, state.scorer)
 
     @routes.post("/slime", tags=["trainers"])
     async def slime(body: schemas.SlimeRequest, request: Request) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rbr_service.metrics import Metrics
+from rbr_service.scorelog.writer import ScoreLog
 from rbr_service.scorer import Result, Scorer
 from rbr_service.settings import Settings
 from rbr_service.work import Work
@@ -19,6 +20,7 @@ class State:
     fault: str = "starting"
     stopping: bool = False
     dead: bool = False
+    log: ScoreLog | None = None
 
     @property
     def ready(self) -> bool:
