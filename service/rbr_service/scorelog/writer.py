@@ -32,7 +32,7 @@ from rbr_service.scorer import Result, Sample, Scorer
 INTERVAL = 60.0  # seconds between files: what a kill -9 loses
 ROWS = 4096  # rows that are written without waiting for it
 ROOM = 64 << 20  # bytes of entries in memory
-ENTRY = 8 << 10  # bytes of one without its texts: 4.1 kB with 19 propositions, traced, and as much for its row
+ENTRY = 8 << 10  # bytes of one without texts: 4.1 kB with 19 propositions, traced, and as much for its row
 PATIENCE = 10.0  # seconds for the last file
 CHUNK = 16  # rows made at a time: more would keep the interpreter from the event loop for too long
 
