@@ -130,8 +130,9 @@ class ScoreLog:
                 entries, self._pending, closing = self._pending, [], self._closing
             for day, group in groupby(sorted(entries, key=_day), key=_day):
                 self._write(day, list(group))
+            written = sum(map(_size, entries))
             with self._changed:
-                self._held -= sum(map(_size, entries))
+                self._held -= written
 
     def _write(self, day: str, entries: list[Entry]) -> None:
         self._files += 1
