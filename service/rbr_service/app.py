@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -31,7 +31,8 @@ def create_app(state: State) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         scorer = state.scorer
-        async with started(scorer.grader), started(scorer.base):
+        log = started(state.log) if state.log else nullcontext()
+        async with started(scorer.grader), started(scorer.base), log:
             state.fault, state.stopping = "", False
             watching = asyncio.create_task(watch(state))
             try:

@@ -16,6 +16,7 @@ from rbr_service.metrics import Metrics
 from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
 from rbr_service.rbr.model import Weights, bind
 from rbr_service.rbr.policy import Policy, load
+from rbr_service.scorelog.writer import ScoreLog
 from rbr_service.scorer import LowMass, Scorer
 from rbr_service.settings import Settings
 
@@ -145,6 +146,15 @@ def how_to_fit(settings: Settings, file: Path) -> str:
     return (
         f"{fit_command(settings, data, output)}, each of the data's completions with its base_reward; then "
         f"start with --weights {output}"
+    )
+
+
+def make_log(settings: Settings, metrics: Metrics) -> ScoreLog | None:
+    """The score log, None where none is kept. Raises SettingsError."""
+    if settings.score_log is None:
+        return None
+    return ScoreLog(
+        settings.score_log, metrics, share=settings.score_log_share, texts=settings.score_log_texts
     )
 
 

@@ -88,6 +88,10 @@ class Metrics:
         self.policy = Gauge(
             "rbr_policy_info", "1 for the policy in force.", ["policy", "reward_version"], registry=registry
         )
+        self.logged_rows = Counter(
+            "rbr_score_log_rows", "Rows of the score log: written, no_room, not_written.", ["fate"],
+            registry=registry,
+        )  # fmt: skip
         self._by_proposition: dict[str, Summary] = {}
         self._by_class: dict[tuple[str, str], Counter] = {}
 

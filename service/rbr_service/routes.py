@@ -107,9 +107,14 @@ def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
         response.headers[VERSION] = scorer.reward_version
         return scorer
 
-    async def score(scorer: Scorer, samples: Sequence[Sample], request: Request) -> list[Result]:
+    async def score(
+        scorer: Scorer, samples: Sequence[Sample], request: Request, ids: Sequence[str | int | None] = ()
+    ) -> list[Result]:
         key = (scorer.reward_version, tuple(samples))
-        return await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
+        results = await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
+        if state.log:
+            state.log.put(samples, results, scorer, ids)
+        return results
 
     @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
     @routes.post("/score", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
@@ -130,8 +135,8 @@ def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
             raise UnknownPolicyError(
                 f"this service serves the policy {scorer.policy.name!r}, not {body.policy[:80]!r}"
             )
-        results = await score(scorer, reader.v1(body.samples), request)
-        return answers.v1([sample.id for sample in body.samples], results, scorer)
+        ids = [sample.id for sample in body.samples]
+        return answers.v1(ids, await score(scorer, reader.v1(body.samples), request, ids), scorer)
 
     @routes.post("/slime", tags=["trainers"], responses=SCORED)
     async def slime(

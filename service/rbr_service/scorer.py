@@ -54,7 +54,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A sample's reward and every term of it. `response_type` None: out of the policy's scope."""
+    """A sample's reward and every term of it. `response_type` None: out of the policy's scope.
+
+    `raw`: the grader's P(yes) of each of `verdicts`, in order, whose own `p` is calibrated and bounded.
+    `categories`: its verdicts about the request, where they decided the type.
+    """
 
     base_reward: float
     rbr_reward: float
@@ -64,6 +68,8 @@ class Result:
     class_probabilities: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     contributions: dict[str, float] = field(default_factory=dict)
+    raw: tuple[float, ...] = ()
+    categories: dict[str, Verdict] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
     cuts: Cuts = NO_CUTS
 
@@ -112,6 +118,7 @@ class _Plan:
         self.base = 0.0
         self.grade: Grade | None = None
         self.routing_cuts = NO_CUTS
+        self.categories: dict[str, Verdict] = {}
         self.failure: RequestError | None = None
 
 
@@ -180,7 +187,7 @@ class Scorer:
         """Fill in response types that are still open, then grades."""
         undecided = [plan for plan in plans if plan.found.by == "content_policy"]
         asked = [
-            GradeRequest(Conversation(plan.sample.conversation.prompt, ""), self.policy.categories, "request")
+            GradeRequest(replace(plan.sample.conversation, completion=""), self.policy.categories, "request")
             for plan in undecided
         ]
         for plan, grade in zip(undecided, await self._grade(asked), strict=True):
@@ -200,7 +207,8 @@ class Scorer:
 
     def _route(self, plan: _Plan, grade: Grade) -> None:
         plan.routing_cuts = grade.cuts
-        for name, verdict in zip(self.policy.categories, grade.verdicts, strict=True):
+        plan.categories = dict(zip(self.policy.categories, grade.verdicts, strict=True))
+        for name, verdict in plan.categories.items():
             if verdict.label_mass < self._low_mass.limit:
                 self._metrics.low_mass.labels(name, "error").inc()
                 plan.failure = self._unusable(f"the category {name!r}", verdict)
@@ -237,7 +245,9 @@ class Scorer:
     def _finish(self, plan: _Plan) -> Result | RequestError:
         if plan.failure:
             return plan.failure
-        result = Result(plan.base, 0.0, NEUTRAL_SCORE, plan.found, cuts=self._cut(plan))
+        result = Result(
+            plan.base, 0.0, NEUTRAL_SCORE, plan.found, categories=plan.categories, cuts=self._cut(plan)
+        )
         if plan.kind and plan.grade:
             scored = self._result(result, plan.kind, plan.grade)
             if isinstance(scored, RequestError):
@@ -257,7 +267,8 @@ class Scorer:
 
     def _result(self, empty: Result, kind: TypeModel, grade: Grade) -> Result | RequestError:
         names, verdicts = kind.propositions, grade.verdicts
-        p: Sequence[float] = kind.calibrated([verdict.p for verdict in verdicts])
+        raw = tuple(verdict.p for verdict in verdicts)
+        p: Sequence[float] = kind.calibrated(raw)
         self._metrics.judged((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:
@@ -272,7 +283,7 @@ class Scorer:
             empty, rbr_reward=scored.rbr_reward, score=scored.p_best, response_type=kind.response_type.name,
             class_probabilities=scored.class_probabilities, contributions=scored.contributions,
             verdicts={n: replace(v, p=used) for n, v, used in zip(names, verdicts, p, strict=True)},
-            bounded=frozenset(names[i] for i in low),
+            raw=raw, bounded=frozenset(names[i] for i in low),
         )  # fmt: skip
 
     def _unusable(self, what: str, verdict: Verdict) -> LowLabelMassError:

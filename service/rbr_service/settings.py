@@ -141,6 +141,15 @@ class Settings(BaseModel):
         description="An empty completion, or one that never ends its reasoning, is a typed error, or is "
         "judged as an empty answer.",
     )
+    score_log: Path | None = Field(
+        None, description="Folder for a log of scored samples, as Parquet by day. Default: none is kept."
+    )
+    score_log_share: float = Field(
+        0.01, gt=0, le=1, description="Share of the samples that are logged, chosen by their content."
+    )
+    score_log_texts: bool = Field(
+        False, description="Log the conversations too, not only their hashes: new questions need them."
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(256 << 20, ge=1024, description="Largest request body.")
@@ -207,6 +216,8 @@ class Settings(BaseModel):
             needs.append(("base_reward upstream", "base_reward_tokenizer"))
         if self.writer == "openai":
             needs += [("writer openai", key) for key in ("writer_url", "writer_model")]
+        if self.score_log_texts:
+            needs.append(("score_log_texts", "score_log"))
         for who, what in needs:
             if getattr(self, what) is None:
                 raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from rbr_service.metrics import Metrics
+from rbr_service.scorelog.writer import ScoreLog
 from rbr_service.scorer import Result, Scorer
 from rbr_service.settings import Settings
 from rbr_service.work import Work
@@ -24,6 +25,7 @@ class State:
     fault: str = "starting"
     stopping: bool = False
     dead: bool = False
+    log: ScoreLog | None = None
     in_force: Settings = field(init=False)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

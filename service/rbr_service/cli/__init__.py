@@ -15,6 +15,7 @@ from rbr_service.cli.fit import fit
 from rbr_service.cli.label import label
 from rbr_service.cli.policy import policy
 from rbr_service.cli.rank import rank
+from rbr_service.cli.rescore import rescore
 from rbr_service.cli.score import score
 from rbr_service.cli.serve import serve
 from rbr_service.cli.synthesize import synthesize
@@ -50,8 +51,12 @@ def main() -> None:
       rbr fit --data ranked.jsonl -o weights.json
                                        weights from ranked completions
       rbr ablate --data ranked.jsonl   what each part of the reward is worth
+      rbr rescore log --policy new.yaml
+                                       what a changed rule would have done to past rewards
     """  # noqa: D301 - click's mark: keep these lines as they are
 
 
-for command in (serve, score, label, compare, evaluate, calibrate, fit, rank, ablate, policy, synthesize):
+for command in (
+    serve, score, rescore, label, compare, evaluate, calibrate, fit, rank, ablate, policy, synthesize,
+):  # fmt: skip
     main.add_command(command)

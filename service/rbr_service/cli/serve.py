@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rbr_service.app import create_app
-from rbr_service.build import make_scorer
+from rbr_service.build import make_log, make_scorer
 from rbr_service.cli.options import read, settings_options
 from rbr_service.errors import SettingsError
 from rbr_service.metrics import Metrics
@@ -35,7 +35,7 @@ def serve(config: Path | None, **flags: Any) -> None:
         click.echo(f"rbr: note: {scorer.grader.note}", err=True)
     for mismatch in scorer.model.mismatches:
         click.echo(f"rbr: accepted for a trial: {mismatch}", err=True)
-    state = State(settings, metrics, scorer)
+    state = State(settings, metrics, scorer, log=make_log(settings, metrics))
     try:
         run(create_app(state), settings, state)
     except OSError as error:

@@ -1,0 +1,1 @@
+"""What another rule would have made of the samples in a score log."""
