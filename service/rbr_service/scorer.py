@@ -253,7 +253,11 @@ class Scorer:
             if isinstance(scored, RequestError):
                 return scored
             result = scored
-        self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
+        self._metrics.scored(
+            result.reward, result.response_type, result.class_probabilities,
+            reached=plan.kind.reached(result.rbr_reward) if plan.kind else None,
+            characters=len(plan.sample.conversation.completion),
+        )  # fmt: skip
         return result
 
     def _cut(self, plan: _Plan) -> Cuts:
@@ -269,7 +273,10 @@ class Scorer:
         names, verdicts = kind.propositions, grade.verdicts
         raw = tuple(verdict.p for verdict in verdicts)
         p: Sequence[float] = kind.calibrated(raw)
-        self._metrics.judged((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
+        self._metrics.judged(
+            kind.response_type.name,
+            ((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True)),
+        )
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:
             bounded = self._low_mass.action == "lower_bound" and len(low) <= MOST_UNKNOWN
