@@ -140,7 +140,8 @@ class Clients:
 
 
 def test_a_hundred_changes_under_load_fail_no_score_and_tear_none(running: Service, folder: Path) -> None:
-    known = Known([scorer(folder / f"{name}.yaml") for name in SOUND])
+    scorers = {name: scorer(folder / f"{name}.yaml") for name in SOUND}
+    known = Known(list(scorers.values()))
     clients = Clients(running.port, known)
     outcomes: Counter[str] = Counter()
 
@@ -149,7 +150,7 @@ def test_a_hundred_changes_under_load_fail_no_score_and_tear_none(running: Servi
             body = await answer.json()
             if name in SOUND:
                 assert answer.status == 200, body
-                assert body["reward_version"] == scorer(folder / f"{name}.yaml").reward_version
+                assert body["reward_version"] == scorers[name].reward_version
                 outcomes["taken"] += 1
             else:
                 assert answer.status == 422, body

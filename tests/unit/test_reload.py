@@ -282,7 +282,7 @@ class TestModel:
             Metrics(), concurrency=8, deadline=None, min_label_mass=0.5,
         )  # fmt: skip
         weights = mine.with_suffix(".lexical.json")
-        settings: dict[str, Any] = {"policy": str(mine), "weights": weights, "grader_deadline": 0.5}
+        settings: dict[str, Any] = {"policy": str(mine), "weights": weights}
         return make_state(grader, **settings)
 
     def scenario(self, state: State, change: Callable[[], object]) -> Scorer:
@@ -345,7 +345,8 @@ class TestModel:
             engine.gate.clear()
 
         before = served.scorer
-        with pytest.raises(ReloadError, match=r"not ready within 0\.5 s"):
+        served.in_force = served.settings.model_copy(update={"grader_deadline": 0.2})
+        with pytest.raises(ReloadError, match=r"not ready within 0\.2 s"):
             self.scenario(served, change)
         assert served.scorer is before
 
