@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rbr_service import schemas
-from rbr_service.rbr.reach import reach
 from rbr_service.scorer import Result, Scorer
 from rbr_service.settings import Settings
 
@@ -75,7 +74,6 @@ def readiness(scorer: Scorer, settings: Settings, *, ready: bool, reason: str) -
 def policy(scorer: Scorer) -> schemas.PolicyAnswer:
     """The policy in force with its identities and weights."""
     kinds, models = scorer.policy.response_types, scorer.model.types
-    ranges = {name: reach(kind, models[name].weights) for name, kind in kinds.items()}
     return schemas.PolicyAnswer(
         policy=scorer.policy.name,
         version=scorer.policy.version,
@@ -84,7 +82,7 @@ def policy(scorer: Scorer) -> schemas.PolicyAnswer:
         question_hashes=scorer.policy.question_hashes,
         response_type_hashes={name: kind.hash for name, kind in kinds.items()},
         weights={name: kind.weights for name, kind in models.items()},
-        reward_range={name: schemas.RangeOut(low=low, high=high) for name, (low, high) in ranges.items()},
+        reward_range={name: schemas.RangeOut(low=m.low, high=m.high) for name, m in models.items()},
         content=scorer.policy.file.model_dump(),
     )
 

@@ -4,16 +4,30 @@ Names follow the Prometheus conventions (base units, _total). Labels hold only n
 policy or the code knows: nothing of a request's text.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rbr_service.association import Association
+from rbr_service.errors import (
+    BaseRewardError,
+    GraderDeadError,
+    GraderError,
+    GraderTimeoutError,
+    LowLabelMassError,
+)
 
 OUT_OF_SCOPE = "out_of_scope"
 _REWARDS = (-20, -10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10, 20)
 _MASSES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180)
+_REACHED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1)
+_CHARACTERS = tuple(2**i for i in range(4, 20))
+# Alerts watch these: a count that begins at 0 shows its first rise, one that begins at 1 does not.
+_WATCHED = (GraderError, GraderTimeoutError, GraderDeadError, BaseRewardError, LowLabelMassError)
 
 
 class Metrics:
@@ -36,7 +50,7 @@ class Metrics:
         self.propositions = Summary(
             "rbr_proposition_probability",
             "P(yes) by proposition: sum and count.",
-            ["proposition"],
+            ["response_type", "proposition"],
             registry=registry,
         )
         self.reward = Histogram(
@@ -46,6 +60,21 @@ class Metrics:
         self.rewards = Summary(
             "rbr_rewards", "Total reward: sum and count.", ["response_type"], registry=registry
         )
+        self.reached = Histogram(
+            "rbr_reward_reached_ratio", "RBR reward within its reachable range: 0 the least, 1 the greatest.",
+            ["response_type"], buckets=_REACHED, registry=registry,
+        )  # fmt: skip
+        self.characters = Histogram(
+            "rbr_completion_characters", "Length of a scored completion.", ["response_type"],
+            buckets=_CHARACTERS, registry=registry,
+        )  # fmt: skip
+        self.length_pull = Gauge(
+            "rbr_reward_length_correlation",
+            "Correlation of total reward and log length over the last completions; NaN while unknown.",
+            ["response_type"], registry=registry,
+        )  # fmt: skip
+        self.ready = Gauge("rbr_ready", "1 while the service can score.", registry=registry)
+        self.serving = Info("rbr_serving", "What rewards are made with now.", registry=registry)
         self.grader_calls = Counter("rbr_grader_calls", "Calls of the grader.", registry=registry)
         self.grader_seconds = Histogram(
             "rbr_grader_seconds", "Time of one grader call.", buckets=_SECONDS, registry=registry
@@ -80,33 +109,68 @@ class Metrics:
         self.failures = Counter(
             "rbr_failures", "Requests not answered with a score.", ["code"], registry=registry
         )
-        self._by_proposition: dict[str, Summary] = {}
-        self._by_class: dict[tuple[str, str], Counter] = {}
+        for error in _WATCHED:
+            self.failures.labels(error.code)
+        self._kinds: dict[str, _OfType] = {}
 
     @property
     def computed_tokens(self) -> float:
         """Prompt tokens that the grader's engine has computed so far."""
         return float(self.registry.get_sample_value("rbr_grader_tokens_total", {"how": "computed"}) or 0.0)
 
-    def scored(self, reward: float, response_type: str | None, probabilities: Mapping[str, float]) -> None:
-        """Count one sample."""
-        best = max(probabilities, key=probabilities.__getitem__) if probabilities else OUT_OF_SCOPE
-        key = (response_type or OUT_OF_SCOPE, best)
-        child = self._by_class.get(key)
-        if child is None:
-            child = self._by_class[key] = self.samples.labels(*key)
-        child.inc()
-        self.reward.observe(reward)
-        self.rewards.labels(key[0]).observe(reward)
+    def scored(
+        self, reward: float, response_type: str | None, probabilities: Mapping[str, float],
+        *, reached: float | None, characters: int,
+    ) -> None:  # fmt: skip
+        """Count one sample.
 
-    def judged(self, verdicts: Iterable[tuple[str, float, float]]) -> None:
+        `reached`: its RBR reward within the reachable range, None where there is no range; `characters`
+        of its completion.
+        """
+        best = max(probabilities, key=probabilities.__getitem__) if probabilities else OUT_OF_SCOPE
+        self.reward.observe(reward)
+        self._kind(response_type or OUT_OF_SCOPE).scored(reward, best, reached, characters)
+
+    def judged(self, response_type: str, verdicts: Iterable[tuple[str, float, float]]) -> None:
         """Count one completion's verdicts: proposition, P(yes), label mass."""
+        propositions = self._kind(response_type).propositions
         for name, p, mass in verdicts:
-            child = self._by_proposition.get(name)
+            child = propositions.get(name)
             if child is None:
-                child = self._by_proposition[name] = self.propositions.labels(name)
+                child = propositions[name] = self.propositions.labels(response_type, name)
             child.observe(p)
             self.label_mass.observe(mass)
+
+    def _kind(self, name: str) -> "_OfType":
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = _OfType(self, name)
+        return kind
+
+
+class _OfType:
+    """One response type's children of the instruments: looking them up costs more than counting."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.propositions: dict[str, Summary] = {}
+        self._name, self._samples = name, metrics.samples
+        self._classes: dict[str, Counter] = {}
+        self._rewards = metrics.rewards.labels(name)
+        self._reached = metrics.reached.labels(name)
+        self._characters = metrics.characters.labels(name)
+        self._pull = Association()
+        metrics.length_pull.labels(name).set_function(lambda: self._pull.correlation)
+
+    def scored(self, reward: float, best: str, reached: float | None, characters: int) -> None:
+        child = self._classes.get(best)
+        if child is None:
+            child = self._classes[best] = self._samples.labels(self._name, best)
+        child.inc()
+        self._rewards.observe(reward)
+        self._characters.observe(characters)
+        self._pull.add(math.log1p(characters), reward)
+        if reached is not None:
+            self._reached.observe(reached)
 
 
 class Measured:

@@ -122,6 +122,10 @@ def _open(state: State) -> APIRouter:
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Prometheus exposition."""
+        state.metrics.ready.set(state.ready)
+        state.metrics.serving.info(
+            {"policy": state.scorer.policy.name, "reward_version": state.scorer.reward_version}
+        )
         # The default registry holds the process's figures, and those of an engine that runs in it.
         text = generate_latest(state.metrics.registry) + generate_latest(REGISTRY)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -243,7 +243,11 @@ class Scorer:
             if isinstance(scored, RequestError):
                 return scored
             result = scored
-        self._metrics.scored(result.reward, result.response_type, result.class_probabilities)
+        self._metrics.scored(
+            result.reward, result.response_type, result.class_probabilities,
+            reached=plan.kind.reached(result.rbr_reward) if plan.kind else None,
+            characters=len(plan.sample.conversation.completion),
+        )  # fmt: skip
         return result
 
     def _cut(self, plan: _Plan) -> Cuts:
@@ -258,7 +262,9 @@ class Scorer:
     def _result(self, empty: Result, kind: TypeModel, grade: Grade) -> Result | RequestError:
         names, verdicts = kind.propositions, grade.verdicts
         p: Sequence[float] = kind.calibrated([verdict.p for verdict in verdicts])
-        self._metrics.judged((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
+        self._metrics.judged(
+            kind.response_type.name, ((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
+        )
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:
             bounded = self._low_mass.action == "lower_bound" and len(low) <= MOST_UNKNOWN

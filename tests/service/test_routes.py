@@ -352,11 +352,17 @@ def test_metrics_hold_every_instrument_after_a_score(client: TestClient) -> None
         r"rbr_in_flight 1\.0",
         r'rbr_samples_total\{class="\w+",response_type="hard_refusal"\} 1\.0',
         r'rbr_samples_total\{class="out_of_scope",response_type="out_of_scope"\} 1\.0',
-        r'rbr_proposition_probability_count\{proposition="apology"\} 1\.0',
+        r'rbr_proposition_probability_count\{proposition="apology",response_type="hard_refusal"\} 1\.0',
         r"rbr_reward_count 2\.0",
+        r'rbr_reward_reached_ratio_count\{response_type="hard_refusal"\} 1\.0',
+        r'rbr_completion_characters_count\{response_type="out_of_scope"\} 1\.0',
+        r'rbr_reward_length_correlation\{response_type="hard_refusal"\} NaN',
+        r"rbr_ready 1\.0",
+        r'rbr_serving_info\{policy="safety",reward_version="[0-9a-f]{64}"\} 1\.0',
         r"rbr_grader_calls_total 1\.0",
         r"rbr_grader_seconds_count 1\.0",
         r'rbr_failures_total\{code="not_found"\} 1\.0',
+        r'rbr_failures_total\{code="grader_timeout"\} 0\.0',
     ):
         assert re.search(f"^{line}$", response.text, re.MULTILINE), line
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rbr_service.errors import WeightsError
 from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
 from rbr_service.rbr.policy import Policy, ResponseType, digest
+from rbr_service.rbr.reach import reach
 
 # Far above any fit; a sum of such terms stays finite.
 Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -91,6 +92,7 @@ class TypeModel:
         kind = response_type
         self.response_type = kind
         self.weights = dict(weights)
+        self.low, self.high = reach(kind, weights)
         used = {p for p in kind.feature_propositions if weights[f"p:{p}"] != 0.0}
         rules = kind.diagram.variables
         self.propositions = (
@@ -106,6 +108,11 @@ class TypeModel:
         self._class_weights = (
             [(f"class:{c}", weights[f"class:{c}"]) for c in kind.classes] if kind.class_features else []
         )
+
+    def reached(self, rbr_reward: float) -> float | None:
+        """Where a reward lies between the least, 0, and the greatest there can be, 1; None if they are one."""
+        width = self.high - self.low
+        return min(1.0, max(0.0, (rbr_reward - self.low) / width)) if width > 0.0 else None
 
     def calibrated(self, p: Sequence[float]) -> list[float]:
         """The grader's P of each of `propositions`, as the weights were fitted on it."""
