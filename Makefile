@@ -8,10 +8,10 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-browser test-observability check format bench bench-ppo lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 install: .venv/.service  ## .venv with the service and its `rbr`
 
@@ -38,6 +38,11 @@ test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, in
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
+
+test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: Debian's package, installed here if you are root
+	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends prometheus; } \
+		|| { echo "promtool is not on the PATH: install Debian's package prometheus (sudo apt-get install prometheus)" >&2; exit 1; }
+	.venv/bin/python -m pytest tests/observability
 
 # Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.

@@ -263,7 +263,8 @@ class Scorer:
         names, verdicts = kind.propositions, grade.verdicts
         p: Sequence[float] = kind.calibrated([verdict.p for verdict in verdicts])
         self._metrics.judged(
-            kind.response_type.name, ((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True))
+            kind.response_type.name,
+            ((n, q, v.label_mass) for n, q, v in zip(names, p, verdicts, strict=True)),
         )
         low = [i for i, verdict in enumerate(verdicts) if verdict.label_mass < self._low_mass.limit]
         if low:

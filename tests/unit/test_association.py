@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbr_service.association import ENOUGH, HORIZON, Association
@@ -24,6 +24,7 @@ def pairs(count: int, slope: float, seed: int = 1) -> list[tuple[float, float]]:
     return [(x, slope * x + noise) for x, noise in drawn]
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 1000), slope=st.floats(-3, 3), shift=st.floats(-1e4, 1e4), scale=st.floats(0.01, 100)
 )

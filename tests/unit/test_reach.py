@@ -78,3 +78,20 @@ def each(kind: ResponseType, weights: dict[str, float], worlds: Floats) -> Float
     own = np.array([weights.get(f"p:{p}", 0.0) for p in kind.propositions])
     classes = np.array([weights.get(f"class:{c}", 0.0) for c in kind.classes])
     return np.asarray(worlds @ own + kind.diagram.of_rows(worlds[:, : len(kind.diagram.variables)]) @ classes)
+
+
+@settings(deadline=None)
+@given(models(), st.floats(0, 1))
+def test_a_reward_is_told_within_the_range(
+    model: tuple[ResponseType, dict[str, float]], share: float
+) -> None:
+    kind, weights = model
+    made = TypeModel(kind, weights)
+    low, high = reach(kind, weights)
+    if low == high:
+        assert made.reached(low) is None
+    else:
+        assert made.reached(low) == 0.0
+        assert made.reached(high) == 1.0
+        assert high - low < 1e-3 or made.reached(low + share * (high - low)) == pytest.approx(share, abs=1e-9)
+        assert made.reached(high + 1e-12) == 1.0

@@ -1,0 +1,1 @@
+"""The real commands as processes: what an operator sees, and what survives being killed."""
