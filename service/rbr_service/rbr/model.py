@@ -110,7 +110,7 @@ class TypeModel:
         )
 
     def reached(self, rbr_reward: float) -> float | None:
-        """Where a reward lies between the least there can be, 0, and the greatest, 1; None if they are one."""
+        """Where a reward lies between the least there is, 0, and the greatest, 1; None if they are one."""
         width = self.high - self.low
         return min(1.0, max(0.0, (rbr_reward - self.low) / width)) if width > 0.0 else None
 
