@@ -1,6 +1,7 @@
 """`rbr-train evaluate --model`: a tiny model with random weights answers, and the real service judges."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,28 @@ def test_an_answer_that_had_no_room_is_marked(generator: Generator) -> None:
     found = generator.complete(prompts("Hi"), Sampling(1.0, 100, samples=64, seed=3), 1)
     assert {one.cut for one in found} == {True, False}
     assert all("<|im_end|>" not in one.text for one in found)
+
+
+def test_the_models_own_way_of_drawing_does_not_count(
+    generator: Generator, model: str, tmp_path: Path
+) -> None:
+    """What shipped models bring along in generation_config.json: of these 1.05 is usual."""
+    shutil.copytree(model, tmp_path / "tuned")
+    path = tmp_path / "tuned/generation_config.json"
+    own = {"repetition_penalty": 9.0, "no_repeat_ngram_size": 1, "min_p": 0.9, "min_new_tokens": 12}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    tuned = Generator(str(tmp_path / "tuned"))
+    assert greedy(tuned, TEXTS, 4) == greedy(generator, TEXTS, 4)
+    drawn = [one.complete(prompts(*TEXTS), Sampling(1.0, 12, seed=5), 4) for one in (tuned, generator)]
+    assert drawn[0] == drawn[1]
+
+
+def test_a_conversation_that_the_template_refuses_is_named(model: str, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "strict")
+    template = tmp_path / "strict/chat_template.jinja"
+    template.write_text("{{ raise_exception('no system role') }}" + template.read_text())
+    with pytest.raises(InputError, match=r"^rows:1: the model's chat template refuses .*: no system role"):
+        Generator(str(tmp_path / "strict")).complete(prompts("Hi"), Sampling(), 1)
 
 
 def test_a_prompt_that_leaves_no_room_is_named(generator: Generator) -> None:

@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rbr_trainer.cli import main
+from rbr_trainer.data.dataset import FORMATS, typed, write
+from rbr_trainer.data.label import Message
+from rbr_trainer.data.prompts import Prompt
 
 from . import policy, verl_dataset
 from .serving import ROOT, Service
@@ -151,6 +154,22 @@ def test_trl_reads_conversations_and_plain_names(source: Path, suffix: str) -> N
         assert is_conversational(row)
         text = maybe_apply_chat_template({"prompt": row["prompt"]}, policy.tokenizer())["prompt"]
         assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_trl_reads_a_base_reward_that_few_rows_have(tmp_path: Path) -> None:
+    """`datasets` reads 10 MB at once, and takes the columns' types from the first."""
+    from datasets import load_dataset
+
+    found = [
+        Prompt((Message(role="user", content=f"{i} {'x' * 10**6}"),), {"category": "K-R"}, "hard_refusal",
+               1.5 if i == 14 else None, "", f"in.jsonl:{i}")
+        for i in range(15)
+    ]  # fmt: skip
+    out = tmp_path / "out.jsonl"
+    write(out, FORMATS["trl"], typed(found), out)
+    data = load_dataset("json", data_files=str(out), split="train")
+    rewards = {row["prompt"][0]["content"].split()[0]: row["base_reward"] for row in data}
+    assert rewards == {str(i): 1.5 if i == 14 else None for i in range(15)}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

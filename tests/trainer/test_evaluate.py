@@ -36,6 +36,9 @@ ANSWERS: list[Row] = [
 ]  # fmt: skip
 
 
+ANSWERED = [{"role": "user", "content": "Lock?"}, {"role": "assistant", "content": REFUSAL}]
+
+
 def written(path: Path, rows: list[Row]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -190,6 +193,32 @@ def test_earlier_figures_beside(answers: Path, tmp_path: Path) -> None:
     )
 
 
+def test_what_is_compared_with_may_be_called_now(tmp_path: Path, answers: Path) -> None:
+    measured = (answers, "--policy", POLICY, "--truth", "class")
+    assert evaluate(*measured, "--json", tmp_path / "now.json").exit_code == 0
+    head = evaluate(*measured, "--compare", tmp_path / "now.json").stdout.splitlines()[-4]
+    assert head.split() == ["1:", "now", "now"]
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        ({"messages": ANSWERED[:1], "completion": REFUSAL, "label": "K-R"}, ()),
+        ({"completion": REFUSAL, "label": {"category": "K-R", "messages": ANSWERED[:1]}}, ()),
+        ({"asked": {"text": "Lock?"}, "completion": REFUSAL, "label": "K-R"}, ("--prompt-key", "asked.text")),
+        ({"kept": {"chat": ANSWERED}, "label": "K-R"}, ("--prompt-key", "kept.chat")),
+        ({"prompt": "Lock?", "completion": ANSWERED[1:], "label": "K-R"}, ()),
+    ],
+)
+def test_wherever_prepare_finds_a_prompt_an_answers_is_found(
+    tmp_path: Path, row: Row, options: tuple[str, ...]
+) -> None:
+    path = written(tmp_path / "answers.jsonl", [row | {"class": "ideal"}])
+    result = evaluate(path, "--policy", POLICY, "--truth", "class", *options)
+    assert result.exit_code == 0, result.output
+    assert "hard_refusal: 1 answers to 1 prompts" in result.stdout
+
+
 @contextmanager
 def chat_server(**answer: Any) -> Iterator[tuple[str, list[Row]]]:
     """A chat server that scolds every other time; it keeps the bodies it gets."""
@@ -230,8 +259,8 @@ def test_a_chat_servers_answers(
     assert Counter((body["messages"][0]["content"], body["seed"]) for body in bodies) == Counter(
         (f"Lock {i}?", seed) for i in range(3) for seed in range(2)
     )
-    assert {(b["temperature"], b["max_tokens"], b["key"]) for b in bodies} == {
-        (0.7, 9, "Bearer of the chat server")
+    assert {(b["temperature"], b["top_p"], b["max_tokens"], b["key"]) for b in bodies} == {
+        (0.7, 1.0, 9, "Bearer of the chat server")
     }
 
 
@@ -298,10 +327,13 @@ def test_rows_that_are_no_answers(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"prompt": "Hi", "label": "K-R"}, {"messages": [{"role": "user", "content": "Hi"}], "label": "K-R"},
         {"completion": "Hi", "label": "K-R"}, {"messages": [], "label": "K-R"},
+        {"prompt": 5, "completion": "Hi", "label": "K-R"}, {"prompt": "Hi", "completion": 5, "label": "K-R"},
+        {"prompt": "Hi", "completion": [], "label": "K-R"},
+        {"messages": ANSWERED, "completion": "Hi", "label": "K-R"},
     ]  # fmt: skip
     path = written(tmp_path / "answers.jsonl", rows)
     told = evaluate(path, "--policy", POLICY, "--truth", "class").stderr.splitlines()
-    assert [line.split(": ")[1] for line in told] == [f"{path}:{i}" for i in range(1, 5)]
+    assert [line.split(": ")[1] for line in told] == [f"{path}:{i}" for i in range(1, 9)]
     out_of_scope = written(tmp_path / "none.jsonl", [ANSWERS[-1]])
     assert (
         "no answer is in the scope" in evaluate(out_of_scope, "--policy", POLICY, "--truth", "class").stderr

@@ -116,6 +116,15 @@ def test_several_files_each_with_a_label_of_its_own(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_row_with_a_base_reward_leads(source: Path, tmp_path: Path) -> None:
+    rare = {"prompt": "Rare?", "category": "K-R", "base_reward": 1.5}
+    few = written(tmp_path / "few.jsonl", [rare])
+    for seed in range(3):
+        out = tmp_path / "out.jsonl"
+        assert prepare(source, few, "-o", out, "--for", "trl", "--seed", seed).exit_code == 0
+        assert [row["base_reward"] for row in rows(out)] == [1.5] + [None] * (len(rows(out)) - 1)
+
+
 def test_the_policy_of_a_running_service(source: Path, tmp_path: Path, make_state: MakeState) -> None:
     by_file = prepare(source, "-o", tmp_path / "out.jsonl")
     with service(make_state()) as netloc:
@@ -157,6 +166,9 @@ def test_an_input_is_not_overwritten_and_an_old_held_out_file_not_trained_on(
     heldout = written(tmp_path / "x.heldout.jsonl", rows(source))
     assert "is an input" in prepare(heldout, "-o", tmp_path / "x.jsonl").stderr
     assert "may now be trained on" in prepare(source, "-o", tmp_path / "x.jsonl", "--hold-out", 0).stderr
+    single = written(tmp_path / "single.jsonl", rows(source)[:1])
+    assert "may now be trained on" in prepare(single, "-o", tmp_path / "x.jsonl").stderr
+    assert not (tmp_path / "x.jsonl").exists()
     policy = tmp_path / "policy.yaml"
     policy.write_text(Path(POLICY).read_text())
     assert "is an input" in prepare(source, "-o", policy, policy=str(policy)).stderr
@@ -194,3 +206,13 @@ def test_paths_that_are_no_good(source: Path, tmp_path: Path) -> None:
     empty = written(tmp_path / "empty.jsonl", [])
     assert prepare(empty, "-o", tmp_path / "out.jsonl").stderr == f"rbr-train: {empty}: no rows\n"
     assert prepare(source, "-o", tmp_path / "a@b.jsonl", "--for", "trl").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["out", "out.csv", "out.json", "out.pq", "out.PARQUET", "out.jsonl.gz"])
+def test_a_name_that_a_trainer_would_read_otherwise_is_refused(
+    source: Path, tmp_path: Path, name: str
+) -> None:
+    result = prepare(source, "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert "name it .jsonl or .parquet" in result.stderr
+    assert not (tmp_path / name).exists()

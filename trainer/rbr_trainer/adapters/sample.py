@@ -7,7 +7,6 @@ Samples are asked for one by one, all at the same time, as OpenRLHF does: the se
 keeps what is done, so that a fault in one costs no other its work.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from rbr_trainer.answers import Reward
 from rbr_trainer.client import Client
 from rbr_trainer.data.label import parse
+from rbr_trainer.together import together
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -52,12 +52,7 @@ async def earned(samples: Iterable[Sample]) -> list[Reward]:
     Raises the first TrainerError; the calls that are still in flight then end.
     """
     async with Client.from_environment() as client:
-        try:
-            async with asyncio.TaskGroup() as group:
-                calls = [group.create_task(sample.earn(client)) for sample in samples]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [call.result() for call in calls]
+        return await together(sample.earn(client) for sample in samples)
 
 
 def _reward(answer: Mapping[str, Any]) -> Reward:

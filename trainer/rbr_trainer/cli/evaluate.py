@@ -60,7 +60,11 @@ class Writer:
     "--model", metavar="MODEL", help="IN holds prompts: this model answers them. A folder or hub name."
 )
 @click.option(
-    "--completions", "server", metavar="URL", help="It is behind this server (OpenAI's chat completions)."
+    "--completions",
+    "server",
+    metavar="URL",
+    help="It is behind this server (OpenAI's chat completions), whose defaults for sampling hold: give vLLM "
+    "--generation-config vllm, or it takes the model's own.",
 )
 @click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True, help="0: greedy.")
 @click.option(
@@ -129,7 +133,7 @@ def evaluate(
         with replacing(out) as (partial,):
             partial.write_text(json.dumps(card.content(), indent=1) + "\n", encoding="utf-8")
     if earlier:
-        click.echo("\n" + "\n".join(scorecard.compared({**earlier, "now": card.content()})))
+        click.echo("\n" + "\n".join(scorecard.compared({**earlier, scorecard.NOW: card.content()})))
 
 
 def _usage(

@@ -62,7 +62,7 @@ def policy_source(path: Path | None, url: str | None) -> Source:
     """The policy of a file or a service, one of which must be named. Raises InputError, ServiceError."""
     if (path is None) == (url is None):
         raise click.UsageError(
-            "name the policy by --policy FILE, or the service that serves it by --service URL"
+            "name the policy by --policy FILE, or the service that serves it by --service URL: one of the two"
         )
     if path is not None:
         return Source(load(path))

@@ -11,12 +11,14 @@ import click
 
 from rbr_trainer.cli.options import column_options, policy_options, policy_source
 from rbr_trainer.data import dataset, prompts
-from rbr_trainer.data.dataset import FORMATS, Format
+from rbr_trainer.data.dataset import FORMATS, Format, typed
 from rbr_trainer.data.files import outputs, replacing
 from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE, Policy
 from rbr_trainer.data.prompts import Columns, Prompt, Reader, by_kind
 from rbr_trainer.data.split import Mix, Split, Splitter
 from rbr_trainer.errors import InputError
+
+SUFFIXES = (".jsonl", ".parquet")  # each trainer takes these two, and each refuses or misreads some other
 
 
 @click.command()
@@ -26,8 +28,8 @@ from rbr_trainer.errors import InputError
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Where the rows to train on go: .parquet, or JSONL. What is held out goes beside it, as "
-    "NAME.heldout.SUFFIX.",
+    help="Where the rows to train on go: NAME.jsonl or NAME.parquet. What is held out goes beside it, as "
+    "NAME.heldout.jsonl or .parquet.",
 )
 @policy_options
 @click.option(
@@ -109,7 +111,7 @@ def prepare(
       2  bad usage or bad input
     """  # noqa: D301 - click's mark: keep these lines as they are
     held_out = output.with_name(f"{output.stem}.heldout{output.suffix}")
-    _writable(sources, output, held_out, policy, trainer, hold_out)
+    _writable(sources, output, held_out, policy, trainer)
     rules = policy_source(policy, service).policy
     columns = Columns(prompt_key, label_key, hold_out_key, unlabelled=unlabelled)
     splitter = Splitter(seed, hold_out, _mix(rules, refusal_share, mix), multiple_of)
@@ -121,6 +123,11 @@ def prepare(
     if not found:
         raise InputError(f"{', '.join(map(str, sources))}: no rows")
     split = splitter.split(prompts.distinct(found))
+    if not split.held_out and held_out.exists():
+        raise InputError(
+            f"{held_out}: was held out from another run, and what it holds may now be trained on: "
+            "remove it, or hold out anew with --hold-out"
+        )
     _write(FORMATS[trainer], split, output, held_out if split.held_out else None)
     click.echo(table(rules, found, split), err=True)
     click.echo(f"\n{trainer} reads it with\n  {_use(FORMATS[trainer], output, held_out, split)}", err=True)
@@ -143,16 +150,13 @@ def table(policy: Policy, found: Sequence[Prompt], split: Split) -> str:
 
 
 def _writable(
-    sources: Sequence[Path], output: Path, held_out: Path, policy: Path | None, trainer: str, share: float
+    sources: Sequence[Path], output: Path, held_out: Path, policy: Path | None, trainer: str
 ) -> None:
     outputs((*sources, policy), output, held_out)
+    if output.suffix not in SUFFIXES:
+        raise InputError(f"{output}: trainers read a file by its name's end: name it .jsonl or .parquet")
     if trainer == "openrlhf" and set(str(output)) & set(",@"):
         raise InputError(f"{output}: OpenRLHF splits what it reads at ',' and '@': choose another path")
-    if not share and held_out.exists():
-        raise InputError(
-            f"{held_out}: was held out from another run, and what it holds may now be trained on: "
-            "remove it, or hold out anew with --hold-out"
-        )
 
 
 def _mix(policy: Policy, refusal_share: float | None, given: Sequence[str]) -> Mix | None:
@@ -197,11 +201,11 @@ def _write(kind: Format, split: Split, output: Path, held_out: Path | None) -> N
     paths = [path for path in (held_out, output) if path]
     with replacing(*paths) as partials:
         if held_out:
-            dataset.write(partials[0], kind, split.held_out, held_out)
-        dataset.write(partials[-1], kind, split.train, output)
+            dataset.write(partials[0], kind, typed(split.held_out), held_out)
+        dataset.write(partials[-1], kind, typed(split.train), output)
 
 
 def _use(kind: Format, output: Path, held_out: Path, split: Split) -> str:
     use = kind.use + (f" {kind.use_held_out}" if split.held_out else "")
-    loader = "parquet" if output.suffix in (".parquet", ".pq") else "json"
+    loader = "parquet" if output.suffix == ".parquet" else "json"
     return use.format(train=output, held_out=held_out, kind=loader)

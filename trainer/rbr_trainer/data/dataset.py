@@ -117,6 +117,16 @@ def name(prompt: Prompt) -> str:
     return prompt.names.get("response_type") or prompt.names.get("category") or ""
 
 
+def typed(prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+    """The prompts with one that has a base reward in front, if any has.
+
+    `datasets` takes a JSONL column's type from the file's first megabytes, and fails where only nulls stand
+    there and a number later.
+    """
+    lead = next((i for i, prompt in enumerate(prompts) if prompt.base_reward is not None), 0)
+    return [*prompts[lead : lead + 1], *prompts[:lead], *prompts[lead + 1 :]]
+
+
 def write(path: Path, kind: Format, prompts: Sequence[Prompt], shown: Path) -> None:
     """Write the rows: Parquet where the name `shown` says so, else JSONL. Raises InputError, OSError."""
     with Progress(f"writing {shown.name}", len(prompts), "rows") as progress:

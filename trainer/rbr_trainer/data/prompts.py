@@ -78,7 +78,7 @@ class Reader:
     def prompt(self, place: str, row: rows.Row) -> Prompt:
         """Raises InputError for what is wrong with the row; the caller says where it stands."""
         label = self.label(row)
-        messages = self._messages(row, label)
+        messages = self.messages(row, label)
         if messages[-1].role == "assistant" or not messages[-1].content.strip():
             raise InputError(
                 "the prompt must end with a message that is not empty and not the assistant's: "
@@ -98,11 +98,12 @@ class Reader:
 
     def label(self, row: rows.Row) -> Label:
         """The label column's content; a row without it has an empty one. Raises InputError."""
-        return parse(_at(row, self.columns.label or "label"))
+        return parse(at(row, self.columns.label or "label"))
 
-    def _messages(self, row: rows.Row, label: Label) -> tuple[Message, ...]:
+    def messages(self, row: rows.Row, label: Label) -> tuple[Message, ...]:
+        """The prompt's column; where the row has none, the label's messages. Raises InputError."""
         column = self.columns.prompt or ("prompt" if row.get("prompt") is not None else "messages")
-        value = _at(row, column)
+        value = at(row, column)
         if isinstance(value, str):
             value = [{"role": "user", "content": value}]
         if value is None and label.messages:
@@ -146,7 +147,7 @@ class Reader:
     def _group(self, row: rows.Row) -> str:
         if not self.columns.group:
             return ""
-        value = _at(row, self.columns.group)
+        value = at(row, self.columns.group)
         if value is None or isinstance(value, (dict, list)):
             raise InputError(f"{self.columns.group} names no group: give a text or a number in every row")
         return str(value)
@@ -184,12 +185,13 @@ def _wants(prompt: Prompt) -> str:
     return f"wants {prompt.kind}{base}"
 
 
-def _at(row: rows.Row, column: str) -> Any:
+def at(row: rows.Row, column: str) -> Any:
+    """A column's value, or what a dotted name leads to; None where there is none."""
     if column in row:
         return row[column]
     name, _, rest = column.partition(".")
     inner = row.get(name)
-    return _at(inner, rest) if rest and isinstance(inner, dict) else None
+    return at(inner, rest) if rest and isinstance(inner, dict) else None
 
 
 def _text(row: rows.Row, column: str) -> str | None:

@@ -80,7 +80,10 @@ class Splitter:
             {prompt.place for prompt in made.train[: len(made.train) // self.multiple_of * self.multiple_of]},
         )
         if not made.train:
-            raise InputError(f"no prompt is left to train on; there were {len(prompts)}")
+            raise InputError(
+                f"no prompt is left to train on: of {len(prompts)}, {len(made.held_out)} are held out and "
+                f"the others do not fill a batch of {self.multiple_of}"
+            )
         return made
 
     def _chosen(self, ordered: Sequence[Prompt]) -> set[str]:

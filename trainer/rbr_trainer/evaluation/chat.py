@@ -13,8 +13,8 @@ from rbr_trainer.data.prompts import Prompt
 from rbr_trainer.errors import Refused, TrainerError, Unsound
 from rbr_trainer.evaluation.completions import Completion
 from rbr_trainer.evaluation.sampling import Sampling
-from rbr_trainer.evaluation.together import together
 from rbr_trainer.progress import Progress
+from rbr_trainer.together import together
 
 PATH = "/v1/chat/completions"
 AT_ONCE = 64  # requests in flight; the server batches
@@ -58,6 +58,7 @@ def _body(model: str, prompt: Prompt, sampling: Sampling, number: int) -> dict[s
         "messages": [message.model_dump() for message in prompt.messages],
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
+        "top_p": 1.0,  # vLLM would take the model's own
         "seed": sampling.seed + number,
     }
 

@@ -9,13 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rbr_trainer.data import rows
 from rbr_trainer.data.files import replacing
 from rbr_trainer.data.label import Label, Message, validated
 from rbr_trainer.data.policy import AUTO, OUT_OF_SCOPE
-from rbr_trainer.data.prompts import Prompt, Reader
+from rbr_trainer.data.prompts import Prompt, Reader, at
 from rbr_trainer.errors import InputError
 from rbr_trainer.progress import Progress
 
@@ -58,34 +57,38 @@ def write(path: Path, completions: Sequence[Completion]) -> None:
 
 
 def _completion(reader: Reader, place: str, row: rows.Row, truth: str | None) -> Completion:
-    *asked, answer = _messages(reader, row)
+    label = reader.label(row)
+    *asked, answer = _messages(reader, row, label)
     if answer.role != "assistant":
         raise InputError("the last message must be the assistant's: the answer that is judged")
     if not asked:
         raise InputError("holds an answer and no prompt: add it")
-    prompt = reader.labelled(place, row, reader.label(row), tuple(asked))
+    prompt = reader.labelled(place, row, label, tuple(asked))
     cut = row.get("truncated")
     known = cut if isinstance(cut, bool) else None
     return Completion(prompt, answer.content, known, _truth(reader, prompt, row, truth))
 
 
-def _messages(reader: Reader, row: rows.Row) -> tuple[Message, ...]:
+def _messages(reader: Reader, row: rows.Row, label: Label) -> tuple[Message, ...]:
+    """The conversation: the prompt and `completion`, or messages that hold both."""
     answer = row.get("completion")
-    if answer is None:
-        column = reader.columns.prompt or "messages"
-        value = row.get(column)
-        if not isinstance(value, list) or not value:
-            raise InputError(f"has no completion, and {column} holds no messages")
-    else:
-        column = reader.columns.prompt or "prompt"
-        value = _turns(row.get(column), "user") + _turns(answer, "assistant")
+    if answer is not None:
+        if isinstance(answer, str):
+            answer = [{"role": "assistant", "content": answer}]
+        if not isinstance(answer, list) or not answer:
+            raise InputError("completion must hold a text or messages")
+        said = validated(Label, {"messages": answer}).messages or ()
+        asked = reader.messages(row, label)
+        if asked[-1].role == "assistant":
+            raise InputError(
+                "has a completion, and a prompt that ends with the assistant's: leave one of them"
+            )
+        return asked + said
+    column = reader.columns.prompt or "messages"
+    value = at(row, column)
+    if not isinstance(value, list) or not value:
+        raise InputError(f"has no completion, and {column} holds no messages")
     return validated(Label, {"messages": value}).messages or ()
-
-
-def _turns(value: Any, role: str) -> list[Any]:
-    if value is None:
-        return []
-    return [{"role": role, "content": value}] if isinstance(value, str) else list(value)
 
 
 def _truth(reader: Reader, prompt: Prompt, row: rows.Row, column: str | None) -> str | None:

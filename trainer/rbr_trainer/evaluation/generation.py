@@ -22,7 +22,7 @@ class Generator:
         """Raises InputError where there is none, or it has no chat template."""
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         except ImportError as error:
             raise InputError(
                 f"--model generates with transformers, which is not installed here ({error.name}): run it in "
@@ -38,6 +38,8 @@ class Generator:
             raise InputError(f"--model {model}: its tokenizer has no chat template: add one to it")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._ends = self._ending()
+        self._model.generation_config = GenerationConfig()  # what a call leaves open would come from there
         self._seed = torch.manual_seed
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, batch: int) -> list[Completion]:
@@ -60,10 +62,17 @@ class Generator:
         return [one for i in range(len(prompts)) for one in found[i]]
 
     def _tokens(self, prompt: Prompt, sampling: Sampling) -> list[int]:
+        from jinja2 import TemplateError
+
         chat = [message.model_dump() for message in prompt.messages]
-        made: list[int] = self._tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, tokenize=True, return_dict=True
-        )["input_ids"]
+        try:
+            made: list[int] = self._tokenizer.apply_chat_template(
+                chat, add_generation_prompt=True, tokenize=True, return_dict=True
+            )["input_ids"]
+        except (TemplateError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{prompt.place}: the model's chat template refuses this conversation: {error}"
+            ) from error
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room and len(made) + sampling.max_new_tokens > room:
             raise InputError(
@@ -79,9 +88,8 @@ class Generator:
         with torch.inference_mode():
             made = self._model.generate(**padded, generation_config=self._config(sampling))
         new = made[:, padded["input_ids"].shape[1] :].tolist()
-        ends = self._ends()
         return [
-            (self._tokenizer.decode(answer, skip_special_tokens=True), not ends.intersection(answer))
+            (self._tokenizer.decode(answer, skip_special_tokens=True), not self._ends.intersection(answer))
             for answer in new
         ]
 
@@ -96,11 +104,11 @@ class Generator:
             do_sample=bool(sampling.temperature),
             num_return_sequences=sampling.samples,
             pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=sorted(self._ends()),
+            eos_token_id=sorted(self._ends),
             **drawn,
         )
 
-    def _ends(self) -> set[int]:
+    def _ending(self) -> set[int]:
         """The tokens that end an answer, by the tokenizer and by the model."""
         of_model = self._model.generation_config.eos_token_id
         known = of_model if isinstance(of_model, list) else [of_model]

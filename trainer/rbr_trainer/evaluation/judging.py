@@ -16,8 +16,8 @@ from rbr_trainer.data.prompts import Key
 from rbr_trainer.errors import Refused, Unsound
 from rbr_trainer.evaluation.completions import Completion
 from rbr_trainer.evaluation.outcomes import Outcome
-from rbr_trainer.evaluation.together import together
 from rbr_trainer.progress import Progress
+from rbr_trainer.together import together
 
 AT_ONCE = 16  # answers in one request
 REQUESTS = 8  # in flight

@@ -13,6 +13,7 @@ from rbr_trainer.data import rows
 from rbr_trainer.errors import InputError
 from rbr_trainer.evaluation.outcomes import Rates
 
+NOW = "now"
 FIGURES = {"not_unsafe": "Not-Unsafe", "not_overrefuse": "Not-Overrefuse", "f1": "F1"}
 
 
@@ -99,9 +100,10 @@ def compared(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """A column's name for each file, distinct."""
+    """A column's name for each file: distinct, and other than the one for what is measured now."""
     short = [path.stem[:22] for path in paths]
-    return [name if short.count(name) == 1 else f"{i}: {name[:18]}" for i, name in enumerate(short, 1)]
+    taken = [*short, NOW]
+    return [name if taken.count(name) == 1 else f"{i}: {name[:18]}" for i, name in enumerate(short, 1)]
 
 
 def _percent(rate: Mapping[str, float] | None) -> str:
