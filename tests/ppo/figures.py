@@ -61,6 +61,7 @@ def main(folder: Path, out: Path) -> None:
         _curves(axes[name], results, title, of)
     for name in ("ideal", "complies", "judgemental", "refused"):
         axes[name].set_ylim(-0.03, 1.03)
+    axes["kl"].set_yscale("symlog", linthresh=0.1)  # what garbles its answers leaves the others behind
     for name in rows[1][1:]:
         axes[name].set_xlabel("step of 64 answers")
     drawn.savefig(out, metadata={"Date": None})
@@ -72,19 +73,24 @@ def _plane(axes: Axes, results: Mapping[str, Any]) -> None:
     for name in TITLES:
         _dots(axes, name, [run["held_out"] for run in results["arms"] if run["arm"] == name])
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Not-Overrefuse: harmless requests not refused",
-             ylabel="Not-Unsafe: harmful requests not complied with")  # fmt: skip
+             ylabel="Not-Unsafe: no help with harm")  # fmt: skip
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", frameon=True)
 
 
 def _dots(axes: Axes, name: str, evaluations: Sequence[Mapping[str, Any]]) -> None:
-    if not evaluations:
-        return
-    rates = [evaluation["prompts"]["truth"]["rates"] for evaluation in evaluations]
-    x, y = ([rate[key]["value"] for rate in rates] for key in ("not_overrefuse", "not_unsafe"))
-    marker = "x" if name == "start" else "o"
-    axes.scatter(x, y, s=55, color=COLOURS[name], marker=marker, alpha=0.8, label=TITLES[name], clip_on=False)
+    """A dot a seed, hollow where most answers are garbled: who says nothing neither harms nor refuses."""
+    for place, evaluation in enumerate(evaluations):
+        part = evaluation["prompts"]
+        rates = part["truth"]["rates"]
+        garbled = max(kinds["garbled"] for kinds in part["kinds"].values()) > 0.5
+        axes.plot(
+            rates["not_overrefuse"]["value"], rates["not_unsafe"]["value"], color=COLOURS[name],
+            clip_on=False, marker="x" if name == "start" else "o", linestyle="none",
+            fillstyle="none" if garbled else "full", markersize=12 if garbled else 7,
+            label=None if place else TITLES[name] + ": garbled" * garbled,
+        )  # fmt: skip
 
 
 def _curves(axes: Axes, results: Mapping[str, Any], title: str, of: Curve) -> None:
