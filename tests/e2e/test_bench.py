@@ -1,12 +1,16 @@
 """`rbr bench` against real services: counts are exact, and the exit code tells a loss."""
 
+import itertools
 import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .commands import here, rbr, refused
+from .commands import here, rbr, refused, said
 from .processes import SERVE, SLOW_SERVICE, service
 
 KEY = "a key of some length"
@@ -81,6 +85,32 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         assert done.exit_code == 1
         assert "set RBR_API_KEY" in done.stderr
         assert KEY not in done.output
+
+
+class Page(BaseHTTPRequestHandler):
+    """An engine's metrics, which count 3,000 tokens between any two looks."""
+
+    looks = itertools.count()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        name = 'vllm:prompt_tokens_by_source_total{source="local_compute"}'
+        self.wfile.write(f"{name} {3000 * next(self.looks)}\n".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_engine_that_is_named_tells_tokens() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as engine, service(SLOW_SERVICE) as running:
+        threading.Thread(target=engine.serve_forever).start()
+        try:
+            address = f"{url(engine.server_port)}/v1"
+            told = said("bench", url(running.port), "--rollout", "20", "--engine", address)
+        finally:
+            engine.shutdown()
+    assert re.search(r"^tokens/completion +150\.0$", told, re.MULTILINE)
 
 
 def test_nothing_there() -> None:

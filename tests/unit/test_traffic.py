@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_latency_counts_from_when_a_sample_was_due() -> None:
 
 
 def test_what_befalls_a_request_is_counted_by_its_code() -> None:
-    script = [
+    script: list[tuple[int, Any] | str] = [
         *[(503, {"error": {"code": "grader_timeout", "message": "m"}})] * 3,
         *[(422, {"error": {"code": "unknown_response_type", "message": "m"}})] * 2,
         *[(502, "<html>")] * 4,

@@ -120,8 +120,8 @@ def _sample(row: SampleIn) -> Sample:
 
 def _marked(sample: Sample, group: str, number: int) -> Sample:
     prompt = tuple(
-        Message(turn.role, f"[{group}] {turn.content}") if first else turn
-        for first, turn in zip([True, *[False] * len(sample.prompt)], sample.prompt, strict=False)
+        replace(turn, content=f"[{group}] {turn.content}") if place == 0 else turn
+        for place, turn in enumerate(sample.prompt)
     )
     return replace(sample, prompt=prompt, completion=f"[{group}.{number}] {sample.completion}")
 
