@@ -128,11 +128,10 @@ class Server(uvicorn.Server):
 
 def serve(app: FastAPI, settings: Settings, state: State) -> None:
     """Run until told to stop. Raises GraderError, or OSError when the address cannot be taken."""
-    _raise_file_limit()
+    raise_file_limit()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(
-            signal.SIGHUP, lambda *_: None
-        )  # until it serves, what there is to read has just been read
+        # until it serves, what there is to read has just been read
+        signal.signal(signal.SIGHUP, lambda *_: None)
     with _bound(settings.host, settings.port) as sock:
         Server(app, settings, state).run(sockets=[sock])
 
@@ -169,7 +168,7 @@ def _has_waiting(listener: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Every sample in flight is a connection, and the usual soft limit of 1,024 drops most of them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 65536

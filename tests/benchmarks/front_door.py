@@ -49,13 +49,13 @@ def body() -> bytes:
 class _Server:
     """A server process under load."""
 
-    def __init__(self, pid: int, host: str, port: int) -> None:
-        self._pid, self._host, self._port = pid, host, port
+    def __init__(self, pid: int, url: str) -> None:
+        self._pid, self._url = pid, url
 
     def spent(self, requests: int) -> float:
         """User and system microseconds of the server per request."""
         before = self._cpu()
-        asyncio.run(send(self._host, self._port, body(), requests, IN_FLIGHT))
+        asyncio.run(send(self._url, body(), requests, IN_FLIGHT))
         return (self._cpu() - before) * 1e6 / requests
 
     def _cpu(self) -> float:
@@ -68,19 +68,19 @@ def _server(name: str) -> Iterator[_Server]:
     command = [sys.executable, "-m", "tests.benchmarks.servers", name]
     with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
-            yield _Server(process.pid, *_address(process))
+            yield _Server(process.pid, _address(process))
         finally:
             process.terminate()
 
 
-def _address(process: "subprocess.Popen[str]") -> tuple[str, int]:
+def _address(process: "subprocess.Popen[str]") -> str:
     """Where the server listens, as its log tells. The rest of the log is read and dropped."""
     assert process.stderr
     for line in process.stderr:
-        listening = re.search(r"Listening on http://(\S+):(\d+)", line)
+        listening = re.search(r"Listening on (http://\S+)", line)
         if listening:
             threading.Thread(target=_drop, args=(process.stderr,), daemon=True).start()
-            return listening[1], int(listening[2])
+            return listening[1]
     raise RuntimeError("the server did not start; run it alone: python -m tests.benchmarks.servers real")
 
 

@@ -9,6 +9,7 @@ import click
 
 from rbr_service.cli.ablate import ablate
 from rbr_service.cli.agreement import compare
+from rbr_service.cli.bench import bench
 from rbr_service.cli.calibrate import calibrate
 from rbr_service.cli.evaluate import evaluate
 from rbr_service.cli.fit import fit
@@ -43,6 +44,7 @@ def main() -> None:
     First steps:
       rbr policy check safety          is the policy sound?
       rbr serve                        the reward endpoint, on http://127.0.0.1:8000
+      rbr bench http://127.0.0.1:8000  that endpoint under a trainer's load
       rbr score in.jsonl -o out.jsonl  the same rewards, for a file
       rbr label in.jsonl -o gold.jsonl your own yes and no
       rbr evaluate --gold gold.jsonl   how good is the grader?
@@ -58,5 +60,6 @@ def main() -> None:
 
 for command in (
     serve, score, rescore, label, compare, evaluate, calibrate, fit, rank, ablate, policy, synthesize,
+    bench,
 ):  # fmt: skip
     main.add_command(command)
