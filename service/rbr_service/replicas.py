@@ -44,7 +44,7 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
 
     @serve.ingress(app)
     class RewardService:
-        def check_health(self) -> None:
+        async def check_health(self) -> None:
             """As /healthz: raises GraderDeadError once only a new replica helps."""
             state: State = self.app.state.service  # type: ignore[attr-defined]  # by serve.ingress
             if state.dead:
@@ -61,6 +61,7 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
         graceful_shutdown_timeout_s=settings.shutdown_grace,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,
+        logging_config={"enable_access_log": False},
         ray_actor_options={"num_gpus": 1 if settings.grader == "vllm" else 0},
     )(RewardService).bind()
 
