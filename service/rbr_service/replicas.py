@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from ray import serve
 
+from ray import serve
 from rbr_service.app import create_app
 from rbr_service.build import make_scorer
 from rbr_service.errors import GraderDeadError, SettingsError
@@ -34,10 +34,16 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
     """
     unknown = sorted(arguments.keys() - {"config"})
     if unknown:
-        raise SettingsError(f"args: {unknown[0]}: only config=FILE is known here; settings: RBR_* or that file")
+        raise SettingsError(
+            f"args: {unknown[0]}: only config=FILE is known here; settings: RBR_* or that file"
+        )
     settings = load({}, Path(arguments["config"]) if "config" in arguments else None)
     given = settings.model_dump(exclude=set(SECRETS), exclude_unset=True)
     secrets = [name for name in SECRETS if getattr(settings, name)]
+    if "admin_key" in secrets:
+        raise SettingsError(
+            "RBR_ADMIN_KEY: a reload would reach one of the replicas: deploy the new policy instead"
+        )
 
     def app() -> FastAPI:
         return replica(given, secrets)

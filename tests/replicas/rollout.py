@@ -65,7 +65,9 @@ class Rollout:
                 self.lost.append(number)
 
 
-def rewards(settings: Settings, scorer: Scorer, numbers: Iterable[int], samples: int) -> dict[int, list[float]]:
+def rewards(
+    settings: Settings, scorer: Scorer, numbers: Iterable[int], samples: int
+) -> dict[int, list[float]]:
     """What the answers have to be, computed here."""
     reader = Reader(settings)
 

@@ -1,4 +1,4 @@
-"""Two replicas behind one address: one killed, and all replaced by another version, under a rollout's load."""
+"""Two replicas behind one address, under a rollout's load: one is killed, then all are updated."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A Ray cluster with Serve's proxy on loopback, whose nodes have settings of their own in their environment."""
+"""A Ray cluster with Serve's proxy on loopback; its nodes have settings of their own in their environment."""
 
 import os
 import socket
