@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-browser test-observability check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,12 @@ bench-ppo: install .venv-trainer/.done  ## PPO runs that show what the reward te
 
 test-vllm: .venv-vllm/.done build/openrlhf-$(OPENRLHF)/.done  ## real vLLM engines and servers, on the CPU, over tiny models
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-vllm/bin/python -m pytest --confcutdir=tests/vllm tests/vllm
+
+test-ray: .venv-ray/.done build/openrlhf-$(OPENRLHF)/.done  ## replicas on a real Ray cluster of this machine, one killed, all updated, under load
+	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv-ray/bin/python -m pytest --confcutdir=tests/replicas tests/replicas
+
+test-kubernetes: .venv/.kubernetes  ## the Kubernetes manifests, built and checked against the schemas
+	.venv/bin/python -m pytest tests/kubernetes
 
 test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, installed here if you are root
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
@@ -95,9 +101,14 @@ lock: .venv/.dev  ## renew the pins in requirements/
 	echo "torch; sys_platform == 'none'" | .venv/bin/uv pip compile --group trainer -q --upgrade --python-version 3.11 \
 		--universal --no-annotate --overrides - --no-emit-package torch --custom-compile-command "make lock" \
 		-o requirements/trainer.txt
+	for group in ray kubernetes; do \
+		.venv/bin/uv pip compile --group $$group -q --upgrade --python-version 3.11 --universal --no-annotate \
+			-c requirements/service.txt -c requirements/dev.txt --custom-compile-command "make lock" \
+			-o requirements/$$group.txt || exit 1; \
+	done
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-trainer .venv-vllm build
+	rm -rf .venv .venv-trainer .venv-vllm .venv-ray build
 
 .venv/.service: requirements/service.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -108,6 +119,16 @@ clean:  ## remove what the targets made
 
 .venv/.dev: .venv/.service requirements/dev.txt
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	touch $@
+
+.venv/.kubernetes: .venv/.dev requirements/kubernetes.txt
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements/kubernetes.txt
+	touch $@
+
+.venv-ray/.done: requirements/service.txt requirements/ray.txt pyproject.toml
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -r requirements/service.txt -r requirements/ray.txt
+	.venv-ray/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 # What openrlhf.txt holds asks for CUDA builds (flash-attn, vLLM), which no CPU needs: hence --no-deps.

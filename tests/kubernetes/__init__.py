@@ -1,0 +1,1 @@
+"""The Kubernetes manifests, built by kubectl's kustomize; `make test-kubernetes`."""
