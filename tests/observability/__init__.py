@@ -1,1 +1,1 @@
-"""The real commands as processes: what an operator sees, and what survives being killed."""
+"""Operating it: alert rules and dashboard, in a real Prometheus."""
