@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-browser test-containers check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, in
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
+
+test-containers: .venv-containers/.done  ## the service's image and the default stack, in docker or podman (installed if you are root)
+	.venv-containers/bin/python -m pytest --confcutdir=tests/containers tests/containers
 
 # Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.
@@ -90,9 +93,14 @@ lock: .venv/.dev  ## renew the pins in requirements/
 	echo "torch; sys_platform == 'none'" | .venv/bin/uv pip compile --group trainer -q --upgrade --python-version 3.11 \
 		--universal --no-annotate --overrides - --no-emit-package torch --custom-compile-command "make lock" \
 		-o requirements/trainer.txt
+	.venv/bin/uv pip compile pyproject.toml --extra vllm --extra redis --python-version 3.11 $(IMAGE) -o deploy/locks/service-gpu.txt
+	.venv/bin/uv pip compile pyproject.toml --extra trainer --python-version 3.12 $(IMAGE) -o deploy/locks/trainer.txt
+
+# For the images that need CUDA; the trainer's has the Python of its CUDA base image.
+IMAGE = -q --upgrade --python-platform linux --no-annotate --custom-compile-command "make lock"
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-trainer .venv-vllm build
+	rm -rf .venv .venv-trainer .venv-vllm .venv-containers build
 
 .venv/.service: requirements/service.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -126,6 +134,11 @@ clean:  ## remove what the targets made
 # The service's ranges, not its pins: vLLM has pins of its own.
 .venv-vllm/.done: .venv-vllm/.engine pyproject.toml
 	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -e '.[redis]'
+	touch $@
+
+.venv-containers/.done: tests/containers/requirements.txt
+	$(PYTHON) -m venv .venv-containers
+	.venv-containers/bin/python -m pip install -q --disable-pip-version-check -r tests/containers/requirements.txt
 	touch $@
 
 # Unpacked beside the environments, not into one: the wheel brings a top-level package `tests`.
