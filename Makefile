@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: De
 	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends prometheus; } \
 		|| { echo "promtool is not on the PATH: install Debian's package prometheus (sudo apt-get install prometheus)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/observability
+
+test-containers: .venv-containers/.done  ## the service's image and the default stack, in docker or podman (installed if you are root)
+	.venv-containers/bin/python -m pytest --confcutdir=tests/containers tests/containers
 
 # Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.
@@ -106,9 +109,14 @@ lock: .venv/.dev  ## renew the pins in requirements/
 			-c requirements/service.txt -c requirements/dev.txt --custom-compile-command "make lock" \
 			-o requirements/$$group.txt || exit 1; \
 	done
+	.venv/bin/uv pip compile pyproject.toml --extra vllm --extra redis --python-version 3.11 $(IMAGE) -o deploy/locks/service-gpu.txt
+	.venv/bin/uv pip compile pyproject.toml --extra trainer --python-version 3.12 $(IMAGE) -o deploy/locks/trainer.txt
+
+# For the images that need CUDA; the trainer's has the Python of its CUDA base image.
+IMAGE = -q --upgrade --python-platform linux --no-annotate --custom-compile-command "make lock"
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-trainer .venv-vllm .venv-ray build
+	rm -rf .venv .venv-trainer .venv-vllm .venv-ray .venv-containers build
 
 .venv/.service: requirements/service.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -152,6 +160,11 @@ clean:  ## remove what the targets made
 # The service's ranges, not its pins: vLLM has pins of its own.
 .venv-vllm/.done: .venv-vllm/.engine pyproject.toml
 	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check -e '.[redis]'
+	touch $@
+
+.venv-containers/.done: tests/containers/requirements.txt
+	$(PYTHON) -m venv .venv-containers
+	.venv-containers/bin/python -m pip install -q --disable-pip-version-check -r tests/containers/requirements.txt
 	touch $@
 
 # Unpacked beside the environments, not into one: the wheel brings a top-level package `tests`.
