@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers test-faults check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: De
 
 test-containers: .venv-containers/.done  ## the service's image and the default stack, in docker or podman (installed if you are root)
 	.venv-containers/bin/python -m pytest --confcutdir=tests/containers tests/containers
+
+test-faults: .venv/.dev build/openrlhf-$(OPENRLHF)/.done  ## docs/faults.md, row by row: the service killed, starved, flooded; 5 minutes
+	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv/bin/python -m pytest --confcutdir=tests/faults tests/faults
 
 # Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.

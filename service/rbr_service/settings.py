@@ -205,6 +205,19 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        for who, what in self._needs():
+            if getattr(self, what) is None:
+                raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")
+        if self.admin_key and self.admin_key == self.api_key:
+            raise ValueError(
+                "admin_key must differ from api_key: whoever may score may not change the policy"
+            )
+        if self.writer == "vllm" and self.grader != "vllm":
+            raise ValueError("writer vllm is the grader's own model in this process: give --grader vllm")
+        return self
+
+    def _needs(self) -> list[tuple[str, str]]:
+        """(what was chosen, the setting that it cannot be without)."""
         needs = []
         if self.grader != "lexical":
             needs.append((f"grader {self.grader}", "grader_model"))
@@ -218,16 +231,7 @@ class Settings(BaseModel):
             needs += [("writer openai", key) for key in ("writer_url", "writer_model")]
         if self.score_log_texts:
             needs.append(("score_log_texts", "score_log"))
-        for who, what in needs:
-            if getattr(self, what) is None:
-                raise ValueError(f"{who} needs {what}: give --{what.replace('_', '-')}")
-        if self.admin_key and self.admin_key == self.api_key:
-            raise ValueError(
-                "admin_key must differ from api_key: whoever may score may not change the policy"
-            )
-        if self.writer == "vllm" and self.grader != "vllm":
-            raise ValueError("writer vllm is the grader's own model in this process: give --grader vllm")
-        return self
+        return needs
 
 
 def load(flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
