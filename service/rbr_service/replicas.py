@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-
 from ray import serve
+
 from rbr_service.app import create_app
-from rbr_service.build import make_scorer
+from rbr_service.build import make_log, make_scorer
 from rbr_service.errors import GraderDeadError, SettingsError
 from rbr_service.metrics import Metrics
 from rbr_service.settings import PREFIX, SECRETS, load
@@ -86,7 +86,8 @@ def replica(given: Mapping[str, Any], secrets: list[str], environ: Mapping[str, 
             )
     settings = load(given, None, {name: environ[name] for name in names.values()})
     metrics = Metrics()
-    state = State(settings, metrics, make_scorer(settings, metrics, serving=True))
+    scorer = make_scorer(settings, metrics, serving=True)
+    state = State(settings, metrics, scorer, log=make_log(settings, metrics))
     app = create_app(state)
     app.state.service = state
     return app
