@@ -114,9 +114,6 @@ class Metrics:
         )
         for outcome in ("taken", "refused"):
             self.reloads.labels(outcome)  # a rate needs the 0 before the first
-        self.policy = Gauge(
-            "rbr_policy_info", "1 for the policy in force.", ["policy", "reward_version"], registry=registry
-        )
         self.logged_rows = Counter(
             "rbr_score_log_rows", "Rows of the score log: written, no_room, not_written.", ["fate"],
             registry=registry,
@@ -129,11 +126,6 @@ class Metrics:
     def computed_tokens(self) -> float:
         """Prompt tokens that the grader's engine has computed so far."""
         return float(self.registry.get_sample_value("rbr_grader_tokens_total", {"how": "computed"}) or 0.0)
-
-    def in_force(self, policy: str, reward_version: str) -> None:
-        """Tell what is served from now on."""
-        self.policy.clear()
-        self.policy.labels(policy, reward_version).set(1)
 
     def scored(
         self, reward: float, response_type: str | None, probabilities: Mapping[str, float],

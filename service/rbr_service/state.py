@@ -35,7 +35,6 @@ class State:
     def take(self, scorer: Scorer, settings: Settings) -> None:
         """Serve with another scorer, made from `settings`; what has begun ends with the one before."""
         self.scorer, self.in_force = scorer, settings
-        self.metrics.in_force(scorer.policy.name, scorer.reward_version)
 
     @property
     def ready(self) -> bool:
