@@ -63,7 +63,7 @@ def test_a_named_policy_comes_into_force_everywhere(served: TestClient, mine: Pa
         assert served.get(path).json()["reward_version"] == other.reward_version
     for path in SCORING:
         assert served.post(path, json=SCORING[path]).headers[HEADER] == other.reward_version
-    info = f'rbr_policy_info{{policy="safety",reward_version="{other.reward_version}"}} 1.0'
+    info = f'rbr_serving_info{{policy="safety",reward_version="{other.reward_version}"}} 1.0'
     metrics = served.get("/metrics").text
     assert info in metrics
     assert 'rbr_policy_reloads_total{outcome="taken"} 1.0' in metrics
