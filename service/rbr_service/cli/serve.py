@@ -18,11 +18,12 @@ from rbr_service.state import State
 @click.command()
 @settings_options(Settings.model_fields)
 def serve(config: Path | None, **flags: Any) -> None:
-    """Serve rewards over HTTP until SIGTERM; SIGHUP reads the policy and its weights again.
+    """Serve rewards over HTTP until SIGTERM.
 
     Every option may also stand in the --config file (policy: safety) or in the environment
     (RBR_POLICY=safety). From the environment only: RBR_API_KEY demands that key of callers,
-    RBR_ADMIN_KEY lets those with that key change the policy: POST /v1/policy/reload.
+    RBR_ADMIN_KEY lets those with that key change the policy while it serves: POST
+    /v1/policy/reload. SIGHUP reads the configured policy and its weights again.
 
     \b
     Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
