@@ -1,4 +1,4 @@
-"""Closed-loop load, to count what a server spends: `in_flight` equal requests, a connection each."""
+"""Closed-loop load, to count what a server spends: `in_flight` equal requests at a time, each on its own."""
 
 import asyncio
 from itertools import repeat
