@@ -55,11 +55,12 @@ def scorer(settings: Settings) -> Scorer:
 
 @pytest.fixture
 def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Deploys the application, or another version of it, and waits until no other version is left."""
+    """Deploys two replicas of the application, or of another version of it, and waits until they serve."""
     monkeypatch.setenv("RBR_API_KEY", KEY)
 
     def deployed(**arguments: str) -> None:
-        serve.run(application(arguments), name=NAME)
+        rewards = application(arguments)._bound_deployment
+        serve.run(rewards.options(num_replicas=2, autoscaling_config=None).bind(), name=NAME)
 
     yield deployed
     serve.delete(NAME)
@@ -94,6 +95,7 @@ def test_no_sample_is_lost_with_a_replica(
     expected = rewards(Settings(), scorer(Settings()), range(SAMPLES), 1)
     assert {number: answer["rewards"] for number, answer in rollout.answers.items()} == expected
     until(lambda: len(replicas()) == 2)
+    assert first not in replicas()
     assert second in replicas()
 
 
