@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-browser check format bench bench-ppo lock clean
+.PHONY: help install serve weights test test-trainer test-vllm test-browser test-faults check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, in
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
+
+test-faults: .venv/.dev build/openrlhf-$(OPENRLHF)/.done  ## docs/faults.md, row by row: the service killed, starved, flooded; 5 minutes
+	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv/bin/python -m pytest --confcutdir=tests/faults tests/faults
 
 # Ranked data comes from the shipped templates, which need no model; the held-out data from those of another
 # author. A made-up helpful-only reward that errs as the paper's (Figure 3b) stands in for a real one.
