@@ -107,9 +107,9 @@ def graded(running: Service) -> float:
     return figure(running, "rbr_graded_verdicts_total")
 
 
-def ready(running: Service) -> bool:
-    """Whether /readyz says so."""
+def fault(running: Service) -> str:
+    """Why /readyz says no; "" where it says yes."""
     try:
-        return bool(running.get("/readyz")["status"] == "ready")
-    except urllib.error.HTTPError:
-        return False
+        return str(running.get("/readyz")["reason"])
+    except urllib.error.HTTPError as error:
+        return str(json.loads(error.read())["reason"])
