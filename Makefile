@@ -8,11 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers test-faults check format bench bench-ppo lock clean
-=======
-.PHONY: help install serve weights test test-trainer test-vllm test-browser test-faults check format bench bench-ppo lock clean
->>>>>>> w6-faults
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -49,7 +45,6 @@ test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, in
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
 
-<<<<<<< HEAD
 test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: Debian's package, installed here if you are root
 	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends prometheus; } \
 		|| { echo "promtool is not on the PATH: install Debian's package prometheus (sudo apt-get install prometheus)" >&2; exit 1; }
@@ -58,8 +53,6 @@ test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: De
 test-containers: .venv-containers/.done  ## the service's image and the default stack, in docker or podman (installed if you are root)
 	.venv-containers/bin/python -m pytest --confcutdir=tests/containers tests/containers
 
-=======
->>>>>>> w6-faults
 test-faults: .venv/.dev build/openrlhf-$(OPENRLHF)/.done  ## docs/faults.md, row by row: the service killed, starved, flooded; 5 minutes
 	OPENRLHF_SOURCE=build/openrlhf-$(OPENRLHF) .venv/bin/python -m pytest --confcutdir=tests/faults tests/faults
 

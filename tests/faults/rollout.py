@@ -55,10 +55,7 @@ class Rollout:
     def _asked(self, pace: float) -> None:
         logger, told = self._client.module.logger, _Told(self.faults)
         logger.setLevel(logging.INFO)
-<<<<<<< HEAD
-=======
         logger.propagate = False
->>>>>>> w6-faults
         logger.addHandler(told)
         try:
             with asyncio.Runner(loop_factory=lambda: _Slowed(pace)) as runner:

@@ -107,18 +107,9 @@ def graded(running: Service) -> float:
     return figure(running, "rbr_graded_verdicts_total")
 
 
-<<<<<<< HEAD
-def ready(running: Service) -> bool:
-    """Whether /readyz says so."""
-    try:
-        return bool(running.get("/readyz")["status"] == "ready")
-    except urllib.error.HTTPError:
-        return False
-=======
 def fault(running: Service) -> str:
     """Why /readyz says no; "" where it says yes."""
     try:
         return str(running.get("/readyz")["reason"])
     except urllib.error.HTTPError as error:
         return str(json.loads(error.read())["reason"])
->>>>>>> w6-faults

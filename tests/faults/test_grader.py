@@ -5,11 +5,7 @@ from tests.e2e.processes import until
 
 from .judge import START
 from .rollout import answers, body
-<<<<<<< HEAD
-from .scene import QUESTIONS, Scene, graded, in_flight, post, ready
-=======
 from .scene import QUESTIONS, Scene, fault, graded, in_flight, post
->>>>>>> w6-faults
 
 AT_ONCE = 32
 
@@ -30,17 +26,10 @@ def test_a_grader_that_dies_and_comes_back(scene: Scene, lost: str) -> None:
         rollout = scene.rollout(running, range(samples), AT_ONCE)
         until(lambda: len(rollout.rewards) >= samples // 4, START)
         scene.judge.kill()
-<<<<<<< HEAD
-        until(lambda: in_flight(running) == AT_ONCE and not ready(running), START)
-        scene.judge.start()
-        rollout.join()
-        until(lambda: ready(running), START)
-=======
         until(lambda: in_flight(running) == AT_ONCE and fault(running), START)
         scene.judge.start()
         rollout.join()
         until(lambda: not fault(running), START)
->>>>>>> w6-faults
     assert rollout.rewards == scene.rewards(range(samples)), answers(rollout)
     assert not rollout.faults  # nobody had to ask twice
     assert lost == f"{len(rollout.lost)} of {samples} samples"
@@ -56,16 +45,9 @@ def test_a_grader_that_stays_away(scene: Scene, lost: str) -> None:
         assert rollout.faults == {"503": 5 * samples}
         status, answer = post(running, "/score", body([0]))
         assert (status, answer["error"]["code"]) == (503, "grader_timeout")
-<<<<<<< HEAD
-        assert scene.judge.url in answer["error"]["message"]
-        assert not ready(running)
-        scene.judge.start()
-        until(lambda: ready(running), START)
-=======
         assert scene.judge.url in fault(running)
         scene.judge.start()
         until(lambda: not fault(running), START)
->>>>>>> w6-faults
         until(lambda: post(running, "/score", body([0]))[0] == 200, START)
     assert lost == f"{len(rollout.lost)} of {samples} samples, which ends the run; no number in their place"
 

@@ -11,17 +11,10 @@ from .rollout import PROMPT, answers, reply
 from .scene import QUESTIONS, Scene, figure, graded, in_flight, post
 
 AT_ONCE = 4096
-<<<<<<< HEAD
-SCORES, WARM = 100_000, 20_000
-BATCH = 500  # samples in a request
-KEPT = 20_000  # verdicts in memory, which a third of WARM fills
-GROWTH = 16.0  # MiB: 210 bytes a score
-=======
 SCORES, WARM = 100_000, 50_000  # the tokenizer keeps words too, some 10,000: they are full by then
 BATCH = 500  # samples in a request
 KEPT = 20_000  # verdicts in memory
 GROWTH = 4.0  # MiB: 84 bytes a score
->>>>>>> w6-faults
 
 
 def test_4096_in_flight(scene: Scene, lost: str) -> None:
