@@ -23,7 +23,7 @@ from tests.contract.openrlhf import OpenRLHF
 from .conftest import KEY
 from .rollout import IN_FLIGHT, Rollout, rewards
 
-PATIENCE = 300.0  # seconds; reached only by what hangs
+PATIENCE = 600.0  # seconds; reached only by what hangs
 SAMPLES = 2000
 NAME = "rewards-under-test"
 
