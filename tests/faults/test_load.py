@@ -11,7 +11,7 @@ from .rollout import PROMPT, answers, reply
 from .scene import QUESTIONS, Scene, figure, graded, in_flight, post
 
 AT_ONCE = 4096
-SCORES, WARM = 100_000, 50_000  # the tokenizer keeps words too, some 10,000: they are full by then
+SCORES, WARM = 100_000, 50_000  # memory rises for some 50,000 scores and is flat from there on
 BATCH = 500  # samples in a request
 KEPT = 20_000  # verdicts in memory
 GROWTH = 4.0  # MiB: 84 bytes a score
