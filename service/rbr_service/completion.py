@@ -190,19 +190,12 @@ def _codes(text: str) -> NDArray[np.uint64]:
 def clean(text: str, prompt: str = "", *, strip_reasoning: bool, allow_empty: bool) -> str:
     """The answer inside a raw completion: no end tokens, no reasoning, no outer white space.
 
-    `prompt` is the templated prompt, which may itself have opened the reasoning block; one that is never
-    closed leaves no answer. Raises UnclosedReasoningError, EmptyCompletionError, unless `allow_empty`.
+    `prompt` is the templated prompt, which may itself have opened the reasoning block. Raises
+    UnclosedReasoningError, EmptyCompletionError.
     """
     text = _without_end(text)
     if strip_reasoning:
-        answer = _without_reasoning(text, opened=prompt.rstrip().endswith(OPEN))
-        if answer is None and not allow_empty:
-            raise UnclosedReasoningError(
-                f"the completion opens {OPEN} and never closes it, so it holds no answer: allow more new "
-                "tokens, start with --empty-completion grade to have it judged as an empty answer, or score "
-                "reasoning as text with --no-strip-reasoning"
-            )
-        text = answer or ""
+        text = _without_reasoning(text, opened=prompt.rstrip().endswith(OPEN))
     if not text and not allow_empty:
         raise EmptyCompletionError(
             "the completion is empty; start with --empty-completion grade to have the grader judge "
@@ -216,12 +209,15 @@ def _without_end(text: str) -> str:
     return text[: len(text) - _end(_TRAILING_REVERSED, text[::-1])].lstrip()
 
 
-def _without_reasoning(text: str, *, opened: bool) -> str | None:
-    """What follows the reasoning; None where it never ends."""
+def _without_reasoning(text: str, *, opened: bool) -> str:
     place = 0
     while opened or text.startswith(OPEN, place):
         end = text.find(CLOSE, place)
         if end < 0:
-            return None
+            raise UnclosedReasoningError(
+                f"the completion opens {OPEN} and never closes it, so it holds no answer: allow more new "
+                "tokens, start with --empty-completion grade to have it judged as an empty answer, or score "
+                "reasoning as text with --no-strip-reasoning"
+            )
         place, opened = _end(_SPACE, text, end + len(CLOSE)), False
     return text[place:]

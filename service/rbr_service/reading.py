@@ -11,7 +11,7 @@ from typing import Any
 
 from rbr_service import completion, labels, templates
 from rbr_service.conversation import Conversation, Message
-from rbr_service.errors import TooLargeError, entry
+from rbr_service.errors import TooLargeError, UnclosedReasoningError, entry
 from rbr_service.labels import MessageIn
 from rbr_service.schemas import OpenRLHFRequest, SampleIn, SlimeRequest
 from rbr_service.scorer import Sample
@@ -68,10 +68,15 @@ class Reader:
 
     def _clean(self, text: str, prompt: str = "") -> str:
         self._bounded(len(text))
-        return completion.clean(
-            text, prompt, strip_reasoning=self.settings.strip_reasoning,
-            allow_empty=self.settings.empty_completion == "grade",
-        )  # fmt: skip
+        graded = self.settings.empty_completion == "grade"
+        try:
+            return completion.clean(
+                text, prompt, strip_reasoning=self.settings.strip_reasoning, allow_empty=graded
+            )
+        except UnclosedReasoningError:
+            if not graded:
+                raise
+            return ""  # a policy that was cut short while it reasoned has answered nothing
 
     def _bounded(self, characters: int) -> None:
         limit = self.settings.max_completion_chars

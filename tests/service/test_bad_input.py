@@ -226,6 +226,8 @@ def test_an_empty_completion_is_graded_where_that_is_set(make_state: MakeState) 
         response = client.post("/score", json=body)
         assert response.status_code == 200
         assert response.json()["scores"][0] < 0.5
+        body["query"] = ["Hi<think>What is asked of me is"]
+        assert client.post("/score", json=body).json()["rewards"] == response.json()["rewards"]
 
 
 @pytest.mark.parametrize("path", ["/score", "/v1/score", "/slime"])

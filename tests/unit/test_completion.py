@@ -263,12 +263,9 @@ def test_reasoning_is_text_where_it_is_not_stripped() -> None:
     ("text", "prompt"),
     [("<think>hm", ""), ("hm", "<think>\n"), ("<think>a</think><think>b", ""), ("", "<think>")],
 )
-def test_reasoning_that_is_never_closed_is_an_error_unless_empty_answers_are_allowed(
-    text: str, prompt: str
-) -> None:
+def test_reasoning_that_is_never_closed_is_an_error(text: str, prompt: str) -> None:
     with pytest.raises(UnclosedReasoningError, match=r"--empty-completion grade.*--no-strip-reasoning"):
-        clean(text, prompt, strip_reasoning=True, allow_empty=False)
-    assert clean(text, prompt, strip_reasoning=True, allow_empty=True) == ""
+        clean(text, prompt, strip_reasoning=True, allow_empty=True)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "<|im_end|>", "</s> </s>", "<think>hm</think>"])
