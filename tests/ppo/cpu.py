@@ -6,13 +6,19 @@ Ray counts logical GPUs. Training code is OpenRLHF's and DeepSpeed's own; only i
 of a fused optimizer kernel are changed here.
 """
 
+import shlex
+import sys
 from types import ModuleType
 from typing import Any
 
 
 def on_cpu(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
-    """Ray's RAY_RUNTIME_ENV_HOOK: workers begin with `install`."""
-    return {**(runtime_env or {}), "worker_process_setup_hook": "tests.ppo.cpu.install"}
+    """Ray's RAY_RUNTIME_ENV_HOOK: workers begin with `install`, also from a path with a space in it."""
+    return {
+        **(runtime_env or {}),
+        "worker_process_setup_hook": "tests.ppo.cpu.install",
+        "py_executable": shlex.quote(sys.executable),  # Ray puts it into a shell's command as it is
+    }
 
 
 def install() -> None:
