@@ -24,10 +24,12 @@ def on_cpu(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
 def install() -> None:
     """Let this process's CUDA calls be answered by the CPU."""
     import torch
+    from deepspeed.comm import torch as ds_comm
     from openrlhf.trainer.ppo_utils import replay_buffer
     from openrlhf.utils.deepspeed import deepspeed
 
     torch.set_num_threads(1)
+    ds_comm.build_shm_op = lambda: None  # gloo does; that one would have to be compiled
     cuda: Any = torch.cuda
     cuda.current_device = lambda: "cpu"
     cuda.set_device = cuda.synchronize = cuda.current_stream = lambda *_: None
