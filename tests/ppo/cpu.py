@@ -8,6 +8,7 @@ of a fused optimizer kernel are changed here.
 
 import shlex
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -24,12 +25,12 @@ def on_cpu(runtime_env: dict[str, Any] | None) -> dict[str, Any]:
 def install() -> None:
     """Let this process's CUDA calls be answered by the CPU."""
     import torch
-    from deepspeed.comm import torch as ds_comm
     from openrlhf.trainer.ppo_utils import replay_buffer
     from openrlhf.utils.deepspeed import deepspeed
 
     torch.set_num_threads(1)
-    ds_comm.build_shm_op = lambda: None  # gloo does; that one would have to be compiled
+    # gloo does; DeepSpeed's own shared memory would have to be compiled
+    import_module("deepspeed.comm.torch").__dict__["build_shm_op"] = lambda: None
     cuda: Any = torch.cuda
     cuda.current_device = lambda: "cpu"
     cuda.set_device = cuda.synchronize = cuda.current_stream = lambda *_: None
