@@ -2,8 +2,8 @@
 
     ray.init's hook `on_cpu` -> `install` in every worker process, before it runs anything
 
-Ray counts logical GPUs. Training code is OpenRLHF's and DeepSpeed's own; only its devices and its choice
-of a fused optimizer kernel are changed here.
+Ray counts logical GPUs. Training code is OpenRLHF's and DeepSpeed's own; only its devices, and
+what it would compile (a fused optimizer, a communicator), are changed here.
 """
 
 import shlex
