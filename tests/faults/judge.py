@@ -7,21 +7,18 @@ python -m tests.faults.judge PORT FOLDER: serve on 127.0.0.1 with the tokenizer 
 
 import hashlib
 import math
-import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from tokenizers import Tokenizer
 
 from tests.e2e.processes import until
+from tests.mortal import Mortal
 from tests.tokenizer import CONTEXT
 
 MODEL = "judge"
@@ -30,39 +27,20 @@ START = 300.0  # seconds; reached only by what hangs
 ROOT = Path(__file__).parents[2]
 
 
-class Judge:
+class Judge(Mortal):
     """The server; it can be killed, frozen and started again at the same address."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` holds the tokenizer."""
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = int(free.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "tests.faults.judge", str(self._port), str(self.folder)]
+        command = [sys.executable, "-m", "tests.faults.judge", str(self.port), str(self.folder)]
         self._process = subprocess.Popen(command, cwd=ROOT)
         until(self._answers, START)
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """It accepts connections and answers nothing."""
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """It goes on."""
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         assert self._process
@@ -72,15 +50,6 @@ class Judge:
                 return True
         except OSError:
             return False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
 
 def said(prompt: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
