@@ -123,6 +123,13 @@ class TooLargeError(RequestError):
     status = 413
 
 
+class TooManyListenersError(RequestError):
+    """As many live streams are open as there may be."""
+
+    code = "too_many_listeners"
+    status = 429
+
+
 class ReloadOffError(RequestError):
     """The policy cannot be changed over HTTP: no admin key is set."""
 

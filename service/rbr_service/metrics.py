@@ -185,9 +185,15 @@ class _OfType:
 class Measured:
     """ASGI middleware: requests, latency and in-flight by route."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[str]) -> None:
-        """Paths outside `routes` count as "other", so that callers cannot grow the label set."""
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], streams: Iterable[str] = ()
+    ) -> None:
+        """Paths outside `routes` count as "other", so that callers cannot grow the label set.
+
+        `streams`: those of them that stay open for hours. That is no time to answer, and no load.
+        """
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
+        self._streams = frozenset(streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, timing it."""
@@ -203,11 +209,13 @@ class Measured:
             await send(message)
 
         route = scope["path"] if scope["path"] in self._routes else "other"
+        timed = route not in self._streams
         begin = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight.inc(timed)
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight.dec(timed)
             self._metrics.requests.labels(route, status).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)
+            if timed:
+                self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from rbr_service import answers, jsontext, schemas
 from rbr_service.auth import admin_check, key_check
 from rbr_service.errors import RewardVersionError, UnknownPolicyError
+from rbr_service.live import add_live
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
@@ -28,6 +29,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
         413: "A body, batch or completion is over its limit.",
         415: "The body is not declared to be JSON.",
         422: "The request cannot be scored as it is.",
+        429: "Too many live streams are open.",
         503: "The grader could not answer, or the service is not ready.",
     }.items()
 }
@@ -83,6 +85,9 @@ def router(state: State) -> APIRouter:
     reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
     _policy(reading, state)
     routes.include_router(reading)
+    watching = APIRouter(route_class=_guarded_by(callers), responses=_errors(401, 429))
+    add_live(watching, state)
+    routes.include_router(watching)
     changing = APIRouter(route_class=_guarded_by(admins), responses=_errors(400, 401, 403, 413, 415, 422))
     _change(changing, state)
     routes.include_router(changing)
@@ -114,6 +119,7 @@ def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
         results = await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
         if state.log:
             state.log.put(samples, results, scorer, ids)
+        state.recent.put(samples, results, scorer)
         return results
 
     @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)

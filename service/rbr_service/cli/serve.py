@@ -27,7 +27,7 @@ def serve(config: Path | None, **flags: Any) -> None:
 
     \b
     Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
-               /v1/policy/reload, /healthz, /readyz, /metrics, /docs
+               /v1/policy/reload, /v1/live, /healthz, /readyz, /metrics, /docs
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()
