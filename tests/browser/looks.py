@@ -21,7 +21,7 @@ def serious(page: Page) -> list[str]:
 
 
 def assert_sound(opened: Opened, origin: str) -> None:
-    """No serious violation, no complaint of the browser, nothing asked elsewhere, nothing beyond the window."""
+    """No serious violation, no complaint of the browser, nothing asked elsewhere, nothing out of sight."""
     assert serious(opened.page) == []
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith((origin, "data:"))] == []
