@@ -1,10 +1,11 @@
 // Two completions of one conversation: which earns more, through which terms, and what the grader saw differently.
 
 import { figure } from "../chart.js";
-import { data, h, name, table } from "../dom.js";
+import { data, h, table } from "../dom.js";
 import { fixed, signed } from "../format.js";
-import { flips, meter, mostProbable } from "./explanation.js";
-import { bar, drawn, largest, listed, note, steps, term } from "./terms.js";
+import { flips, mostProbable } from "./explanation.js";
+import { asked, probable } from "./propositions.js";
+import { bar, drawn, folded, largest, listed, note, steps, term } from "./terms.js";
 
 const DIFFERS = 0.05; // P(yes) of two completions that are told as different
 
@@ -20,15 +21,14 @@ export function comparison(first, second, policy) {
     terms.length > 0 && h("p", `From A to B: ${listed(terms.slice(0, 3))}.`),
     reason(seen, first, second),
     bridge(first, second, terms),
-    seen.length > 0 ? differing(seen, second, policy) : note("The grader's answers are nearly the same."),
+    seen.length > 0 ? differing(seen, policy) : note("The grader's answers are nearly the same."),
   );
 }
 
 function verdict(change, first, second) {
-  const totals = `${fixed(first.reward)} against ${fixed(second.reward)}`;
-  if (Math.abs(change) < 0.005) return `A and B earn the same: ${totals}`;
-  const [more, difference] = change < 0 ? ["A", -change] : ["B", change];
-  return `${more} earns ${fixed(difference)} more: A ${fixed(first.reward)}, B ${fixed(second.reward)}`;
+  const [a, b] = [fixed(first.reward), fixed(second.reward)];
+  if (Math.abs(change) < 0.005) return `A and B earn the same: ${a} and ${b}`;
+  return change < 0 ? `A earns more: ${a} against B's ${b}` : `B earns more: ${b} against A's ${a}`;
 }
 
 // Second minus first, of every term that either has.
@@ -61,7 +61,7 @@ function reason(seen, first, second) {
 }
 
 function bridge(first, second, terms) {
-  const rows = steps(bar("A's total", first.reward), terms.map(([feature, value]) => [term(feature), value]), bar("B's total", second.reward));
+  const rows = steps(bar("A's total", first.reward), folded(terms, term), bar("B's total", second.reward));
   return figure({
     title: "From A's total to B's, term by term",
     label: `From A's total of ${fixed(first.reward)} to B's of ${fixed(second.reward)}: ${listed(terms.slice(0, 3))}.`,
@@ -73,14 +73,13 @@ function bridge(first, second, terms) {
   });
 }
 
-function differing(seen, second, policy) {
+function differing(seen, policy) {
   return table(
     "What the grader saw differently",
     [
-      { title: "Proposition", head: true, cell: ({ proposition }) => [name(proposition),
-        h("span", { class: "question" }, policy.content.propositions[proposition].question)] },
-      { title: "P(yes) in A", number: true, cell: ({ a }) => [meter(a), data(a, fixed(a))] },
-      { title: "P(yes) in B", number: true, cell: ({ b }) => [meter(b), data(b, fixed(b))] },
+      { title: "Proposition", head: true, cell: ({ proposition }) => asked(proposition, policy) },
+      { title: "P(yes) in A", number: true, cell: ({ a }) => probable(a) },
+      { title: "P(yes) in B", number: true, cell: ({ b }) => probable(b) },
     ],
     seen,
     { class: "cards" },

@@ -121,7 +121,7 @@ function exampleSelect(policy, fill) {
   const groups = [...new Set(found.map(({ group }) => group))];
   const select = h(
     "select",
-    { "aria-label": "Examples", onchange: () => select.value && fill(found[Number(select.value)].content) },
+    { class: "wide", "aria-label": "Examples", onchange: () => select.value && fill(found[Number(select.value)].content) },
     h("option", { value: "" }, "Examples…"),
     groups.map((group) => h("optgroup", { label: group }, found.map((one, i) => one.group === group && h("option", { value: i }, one.title)))),
   );

@@ -13,6 +13,15 @@ export const term = (feature) => (feature.startsWith("p:") ? feature.slice(2) : 
 export const largest = (terms) =>
   Object.entries(terms).filter(([, value]) => value !== 0).sort(([, one], [, other]) => Math.abs(other) - Math.abs(one));
 
+// Terms to draw as [label, value]: those too small to be seen are one.
+export function folded(terms, label) {
+  const seen = terms.filter(([, value]) => Math.abs(value) >= 0.005);
+  const small = terms.slice(seen.length);
+  const sum = small.reduce((total, [, value]) => total + value, 0);
+  const rest = small.length ? [[`${small.length} smaller`, sum]] : [];
+  return [...seen.map(([feature, value]) => [label(feature), value]), ...rest];
+}
+
 // From one total to another by steps of [name, value]: rows for `bars`, each beginning where the last one ended.
 export function steps(first, parts, last) {
   let place = first.to;
@@ -34,7 +43,7 @@ export function waterfall(result, weights) {
   const formula = (feature) => `${fixed(phi(feature))} × ${fixed(weights[feature])}`;
   const rows = (wide) => steps(
     bar("base reward", result.base_reward),
-    found.map(([feature, value]) => [wide ? `${term(feature)}   ${formula(feature)}` : term(feature), value]),
+    folded(found, (feature) => (wide ? `${term(feature)}   ${formula(feature)}` : term(feature))),
     bar("total reward", result.reward),
   );
   const said = found.slice(0, 3).map(([feature, value]) => `${term(feature)} ${signed(value)}`).join(", ");
@@ -51,8 +60,10 @@ export function waterfall(result, weights) {
   });
 }
 
-export function drawn(rows, line = 0) {
-  return bars(rows, { domain: around(rows.flatMap(({ from, to }) => [from, to])), line });
+// Options of a chart of rows; `line`: where the dashed line stands; `zero`: whether 0 must be in sight.
+export function drawn(rows, { line = 0, zero = true } = {}) {
+  const ends = rows.flatMap(({ from, to }) => [from, to]);
+  return bars(rows, { domain: around(zero ? [0, ...ends] : ends), line });
 }
 
 // The figure of class probabilities, best to worst.

@@ -9,6 +9,7 @@ import { comparison } from "./comparison.js";
 import { editor } from "./editor.js";
 import { examples } from "./examples.js";
 import { explanation } from "./explanation.js";
+import { propositions } from "./propositions.js";
 import { link, share } from "./share.js";
 
 export async function show(root, service) {
@@ -28,7 +29,7 @@ export async function show(root, service) {
       if (answer.reward_version !== service.policy.reward_version) service.policy = await get("v1/policy");
       const url = await link(content, answer.reward_version);
       if (mine !== turn) return;
-      answerArea.replaceChildren(...picture(answer, service.policy), share({ url, body, answer, key: service.key }));
+      answerArea.replaceChildren(share({ url, body, answer, key: service.key }), ...picture(answer, service.policy));
     } catch (error) {
       if (mine !== turn) return;
       answerArea.replaceChildren(h("p", { role: "alert", class: "error" }, error.message));
@@ -48,7 +49,9 @@ export async function show(root, service) {
 function picture({ results }, policy) {
   const single = results.length === 1;
   const each = results.map((result, i) => explanation(single ? "The completion" : `Completion ${NAMES[i]}`, result, policy));
-  return single ? each : [comparison(...results, policy), h("div", { class: "pair" }, each)];
+  const found = propositions(results, policy);
+  const compared = single ? each : [comparison(...results, policy), h("div", { class: "pair" }, each)];
+  return found ? [...compared, h("section", { class: "panel" }, h("h2", "Propositions"), found)] : compared;
 }
 
 // The case of a link, or null where the link is broken; the reader is told what to know of it.
