@@ -24,7 +24,7 @@ export function editor({ policy, ready }, onScore) {
     h("div", { class: "row" }, type.element),
     baseNote(ready.versions.base_reward),
     h("div", { class: "row" }, h("button", { class: "main", title: "Ctrl+Enter" }, "Score"),
-      h("span", { class: "muted" }, `under the policy ${policy.policy}`)),
+      h("span", { class: "muted" }, "under the policy ", h("a", { href: "#policy" }, policy.policy))),
   );
   element.addEventListener("submit", (event) => {
     event.preventDefault();
