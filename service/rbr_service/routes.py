@@ -8,9 +8,9 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, schemas
-from rbr_service.auth import admin_check, key_check
-from rbr_service.errors import RewardVersionError, UnknownPolicyError
+from rbr_service import answers, jsontext, schemas, session
+from rbr_service.auth import admin_check, caller_check, is_key, own_page_check
+from rbr_service.errors import RewardVersionError, UnauthorizedError, UnknownPolicyError
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
@@ -23,7 +23,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
     for status, text in {
         400: "The body is not sound JSON.",
         401: "The API key is missing or wrong.",
-        403: "No admin key is set, so that nobody may.",
+        403: "No admin key is set, so that nobody may; or a page of another origin asks with a session.",
         409: "Another reward version than the one that the request is pinned to is in force.",
         413: "A body, batch or completion is over its limit.",
         415: "The body is not declared to be JSON.",
@@ -32,6 +32,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
     }.items()
 }
 VERSION = "X-RBR-Reward-Version"
+SESSION = "/v1/session"
 SCORED: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
@@ -74,9 +75,11 @@ def router(state: State) -> APIRouter:
     """All routes over one service state."""
     routes = APIRouter()
     routes.include_router(_open(state))
-    callers, admins = key_check(state.settings.api_key), admin_check(state.settings.admin_key)
+    key = state.settings.api_key
+    sessions = session.Sessions(key.get_secret_value().encode()) if key else None
+    callers, admins = caller_check(key, sessions), admin_check(state.settings.admin_key)
     scoring = APIRouter(
-        route_class=_guarded_by(callers), responses=_errors(400, 401, 409, 413, 415, 422, 503)
+        route_class=_guarded_by(callers), responses=_errors(400, 401, 403, 409, 413, 415, 422, 503)
     )
     _scoring(scoring, state, Reader(state.settings))
     routes.include_router(scoring)
@@ -86,6 +89,9 @@ def router(state: State) -> APIRouter:
     changing = APIRouter(route_class=_guarded_by(admins), responses=_errors(400, 401, 403, 413, 415, 422))
     _change(changing, state)
     routes.include_router(changing)
+    signing_in = APIRouter(route_class=_guarded_by(own_page_check), responses=_errors(403))
+    _session(signing_in, state, sessions)
+    routes.include_router(signing_in)
     return routes
 
 
@@ -160,6 +166,21 @@ def _change(routes: APIRouter, state: State) -> None:
         """Put a policy with its weights in force; without a body, read the one in force again."""
         before, after = await reload(state, body.policy if body else None)
         return answers.reload(before, after)
+
+
+def _session(routes: APIRouter, state: State, sessions: session.Sessions | None) -> None:
+    @routes.post(SESSION, tags=["page"], status_code=204, responses=_errors(400, 401, 413, 415, 422))
+    async def sign_in(body: schemas.SessionRequest, request: Request, response: Response) -> None:
+        """Open a session of 12 hours: a cookie that does what the API key does, for the page alone."""
+        if not is_key(state.settings.api_key, body.key.encode()):
+            raise UnauthorizedError("the API key is wrong")
+        if sessions:
+            sessions.begin(request, response)
+
+    @routes.delete(SESSION, tags=["page"], status_code=204)
+    async def sign_out(request: Request, response: Response) -> None:
+        """End the session: the browser forgets its cookie."""
+        session.end(request, response)
 
 
 def _open(state: State) -> APIRouter:

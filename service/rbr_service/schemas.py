@@ -249,3 +249,11 @@ class ReloadAnswer(BaseModel):
     reward_version: str
     previous_reward_version: str
     accepted_mismatches: list[str]
+
+
+class SessionRequest(BaseModel):
+    """The API key, which opens a session of this browser."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
