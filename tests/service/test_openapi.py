@@ -31,10 +31,12 @@ PATIENCE = 120.0  # seconds; a change of policy compiles its rules
 ADMIN = "the-admin-key"
 _TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 _BATCH = {"query": ["Hi Hello"] * 2, "prompts": ["Hi"] * 2, "labels": ["K-R", None]}
+_SAMPLES = {"samples": [{"messages": _TALK, "category": "K-R", "id": 1}, {"messages": _TALK}]}
 SCORED: dict[str, Any] = {
     "/score": _BATCH,
     "/get_reward": _BATCH,
-    "/v1/score": {"samples": [{"messages": _TALK, "category": "K-R", "id": 1}, {"messages": _TALK}]},
+    "/v1/score": _SAMPLES,
+    "/v1/explain": _SAMPLES,
     "/slime": {"prompt": "Hi", "response": "Hello", "label": "K-R"},
 }
 SCORING = set(SCORED)
