@@ -171,6 +171,11 @@ def _session(routes: APIRouter, state: State, sessions: session.Sessions | None)
 def _open(state: State) -> APIRouter:
     routes = APIRouter(tags=["operation"])
 
+    @routes.get(SESSION, tags=["page"])
+    async def key_needed() -> schemas.SessionAnswer:
+        """Whether the service asks for an API key, so that the page can tell."""
+        return schemas.SessionAnswer(key_needed=state.settings.api_key is not None)
+
     @routes.get("/healthz")
     async def healthz(response: Response) -> dict[str, str]:
         """The process is alive; 503 once its grader's engine is dead, which only a new start mends."""

@@ -271,6 +271,12 @@ class ReloadAnswer(BaseModel):
     accepted_mismatches: list[str]
 
 
+class SessionAnswer(BaseModel):
+    """What the page must know before it asks for anything."""
+
+    key_needed: bool
+
+
 class SessionRequest(BaseModel):
     """The API key, which opens a session of this browser."""
 
