@@ -76,8 +76,8 @@ def add_live(routes: APIRouter, state: State) -> None:
     async def live(request: Request) -> Response:
         """The last scores of this replica, and its first ones as the baseline, as server-sent events.
 
-        Events: `hello`, `baseline`, `scores`, `version`; see docs/observability.md. The id of the last one may
-        come back as Last-Event-ID.
+        Events: `hello`, `baseline`, `scores`, `version`; see docs/observability.md. An id may come back as
+        Last-Event-ID.
         """
         listener = Listener(state, request.headers.get("last-event-id", ""))
         return EventSourceResponse(_stream(state, listener), headers=HEADERS)

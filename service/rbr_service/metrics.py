@@ -186,14 +186,16 @@ class Measured:
     """ASGI middleware: requests, latency and in-flight by route."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], streams: Iterable[str] = ()
-    ) -> None:
-        """Paths outside `routes` count as "other", so that callers cannot grow the label set.
+        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str],
+        folders: Iterable[str] = (), streams: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """What lies in one of `folders` counts as the folder, paths outside both as "other".
 
-        `streams`: those of them that stay open for hours. That is no time to answer, and no load.
+        So callers cannot grow the label set. `streams`: routes that stay open for hours, which is no time to
+        answer, and no load.
         """
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
-        self._streams = frozenset(streams)
+        self._folders, self._streams = tuple(folders), frozenset(streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, timing it."""
@@ -208,7 +210,7 @@ class Measured:
                 status = str(message["status"])
             await send(message)
 
-        route = scope["path"] if scope["path"] in self._routes else "other"
+        route = self._route(scope["path"])
         timed = route not in self._streams
         begin = time.perf_counter()
         self._metrics.in_flight.inc(timed)
@@ -219,3 +221,8 @@ class Measured:
             self._metrics.requests.labels(route, status).inc()
             if timed:
                 self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)
+
+    def _route(self, path: str) -> str:
+        if path in self._routes:
+            return path
+        return next((folder for folder in self._folders if path.startswith(f"{folder}/")), "other")

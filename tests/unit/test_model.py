@@ -105,3 +105,22 @@ def test_weights_whose_sum_could_overflow_are_refused(tmp_path: Path, value: str
     path.write_text(text.replace(str(number), value, 1))
     with pytest.raises(WeightsError, match=r"finite|1000000"):
         Weights.load(path, "rbr fit")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_flip_is_a_fresh_score_with_the_other_answer(safety: Policy, data: st.DataObject) -> None:
+    kind = safety.response_types[data.draw(st.sampled_from(sorted(safety.response_types)))]
+    weights = {f: data.draw(st.sampled_from([0.0, -2.5, 0.25, 3.0])) for f in kind.features}
+    model = TypeModel(kind, weights)
+    likely = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+    p = [data.draw(likely) for _ in model.propositions]
+    flips = model.flips(p)
+    assert list(flips) == list(model.propositions)
+    for i, name in enumerate(model.propositions):
+        other = list(p)
+        other[i] = flips[name].p
+        assert flips[name].p == float(p[i] < 0.5)
+        assert flips[name].scored == model.score(other)
+        classes = flips[name].scored.class_probabilities
+        assert classes[flips[name].scored.best_class] == max(classes.values())
