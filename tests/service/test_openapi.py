@@ -40,8 +40,8 @@ SCORED: dict[str, Any] = {
     "/slime": {"prompt": "Hi", "response": "Hello", "label": "K-R"},
 }
 SCORING = set(SCORED)
-RELOAD, SESSION = "/v1/policy/reload", "/v1/session"
-POSTED = (*sorted(SCORING), RELOAD, SESSION)
+RELOAD, SESSION, READ = "/v1/policy/reload", "/v1/session", "/v1/read"
+POSTED = (*sorted(SCORING), RELOAD, SESSION, READ)
 ROUTES = (*POSTED, "/v1/policy", "/healthz", "/readyz", "/metrics")
 
 
