@@ -198,7 +198,7 @@ def test_curl_and_json_ask_for_the_same(open_window: OpenWindow, served: Service
 def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, kind: str) -> None:
     opened = open_window(address(served))
     page, text = opened.page, HOSTILE[kind]
-    elements = "() => [...new Set([...document.querySelectorAll('*')].map(one => one.localName))].sort()"
+    elements = "() => [...document.querySelectorAll('*')].map(one => one.localName)"
     write(page, PLAIN, PLAIN)
     score(page)
     before = page.evaluate(elements)
@@ -208,9 +208,10 @@ def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, k
     page.get_by_role("button", name="Read").click()
     page.locator("dialog li").first.get_by_role("button", name="Its completion as B").click()
     score(page)
-    assert set(page.evaluate(elements)) <= {*before, "dialog", "ol", "li", "h3"}
+    after = page.evaluate(elements)
+    assert set(after) <= {*before}
+    assert len(after) < 2 * len(before)
     expect(page.get_by_role("textbox", name="Completion B")).to_have_value(text.strip())
-    assert page.evaluate("document.querySelectorAll('*').length") < 1500
     assert opened.complaints == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert {url.partition("/v1/")[0] for url in opened.requests if "/v1/" in url} == {address(served)[:-1]}
