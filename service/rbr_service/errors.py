@@ -181,6 +181,12 @@ class CannotCutError(RequestError):
     code = "cannot_cut"
 
 
+class CannotReadError(RequestError):
+    """A pasted text has none of the forms that are known."""
+
+    code = "cannot_read"
+
+
 class UnclosedReasoningError(RequestError):
     """A reasoning block was opened and never closed: there is no answer to score."""
 

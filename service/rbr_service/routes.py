@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, schemas, session
+from rbr_service import answers, jsontext, pasted, schemas, session
 from rbr_service.auth import admin_check, caller_check, is_key, own_page_check
 from rbr_service.errors import UnauthorizedError
 from rbr_service.live import add_live
@@ -87,9 +87,12 @@ def router(state: State) -> APIRouter:
     _trainers(scored, scoring)
     _scoring(scored, scoring)
     routes.include_router(scored)
-    reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
-    _policy(reading, state)
+    reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(400, 401, 403, 413, 415, 422))
+    _reading(reading, state, scoring.reader)
     routes.include_router(reading)
+    looking = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
+    _policy(looking, state)
+    routes.include_router(looking)
     watching = APIRouter(route_class=_guarded_by(callers), responses=_errors(401, 429))
     add_live(watching, state)
     routes.include_router(watching)
@@ -141,6 +144,13 @@ def _scoring(routes: APIRouter, scoring: Scoring) -> None:
         """As /v1/score, and by proposition what the other answer would have changed."""
         found = await scoring.v1(body, request, response, pin)
         return await asyncio.to_thread(answers.explain, *found)  # a dozen more scores for each
+
+
+def _reading(routes: APIRouter, state: State, reader: Reader) -> None:
+    @routes.post("/v1/read", tags=["page"])
+    async def read(body: schemas.ReadRequest) -> schemas.ReadAnswer:
+        """What the service reads out of a pasted transcript, body or line of JSON: samples for /v1/score."""
+        return answers.read(pasted.samples(body.text, reader), state.scorer.policy)
 
 
 def _policy(routes: APIRouter, state: State) -> None:

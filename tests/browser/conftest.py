@@ -80,6 +80,7 @@ def open_window(browser: Browser) -> Iterator[OpenWindow]:
                 permissions=["clipboard-read", "clipboard-write"],
             )  # fmt: skip
             stack.callback(context.close)
+            context.set_default_timeout(10_000)
             found = Opened(context.new_page())
             found.page.on("request", lambda request: found.requests.append(request.url))
             found.page.on("console", lambda message: found.complaints.append(message.text))

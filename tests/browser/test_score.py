@@ -198,7 +198,7 @@ def test_curl_and_json_ask_for_the_same(open_window: OpenWindow, served: Service
 def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, kind: str) -> None:
     opened = open_window(address(served))
     page, text = opened.page, HOSTILE[kind]
-    elements = "() => [...new Set([...document.querySelectorAll('*')].map(one => one.localName))].sort()"
+    elements = "() => [...document.querySelectorAll('*')].map(one => one.localName)"
     write(page, PLAIN, PLAIN)
     score(page)
     before = page.evaluate(elements)
@@ -208,9 +208,10 @@ def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, k
     page.get_by_role("button", name="Read").click()
     page.locator("dialog li").first.get_by_role("button", name="Its completion as B").click()
     score(page)
-    assert set(page.evaluate(elements)) <= {*before, "dialog", "ol", "li", "h3"}
+    after = page.evaluate(elements)
+    assert set(after) <= {*before}
+    assert len(after) < 2 * len(before)
     expect(page.get_by_role("textbox", name="Completion B")).to_have_value(text.strip())
-    assert page.evaluate("document.querySelectorAll('*').length") < 1500
     assert opened.complaints == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert {url.partition("/v1/")[0] for url in opened.requests if "/v1/" in url} == {address(served)[:-1]}
@@ -229,6 +230,61 @@ def test_sample_out_of_scope_earns_the_base_reward_alone(open_window: OpenWindow
     write(page, PLAIN)
     score(page)
     expect(page.get_by_role("region", name="The completion")).to_contain_text("Out of this policy's scope")
+
+
+def test_pasted_transcript_fills_the_turns(open_window: OpenWindow, served: Service) -> None:
+    page = open_window(address(served)).page
+    turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", LOCK)]
+    text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    page.get_by_role("button", name="Paste…").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(
+        f"{text}<|im_start|>assistant\n{PLAIN}<|im_end|>\n"
+    )
+    page.get_by_role("button", name="Read").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.get_by_label("Role of this turn").evaluate_all("all => all.map(one => one.value)") == [
+        role for role, _ in turns
+    ]
+    assert page.get_by_label("says").evaluate_all("all => all.map(one => one.value)") == [
+        content for _, content in turns
+    ]
+    expect(page.get_by_role("textbox", name="Completion A")).to_have_value(PLAIN)
+
+
+def test_unknown_form_is_refused_with_the_known_ones(open_window: OpenWindow, served: Service) -> None:
+    page = open_window(address(served)).page
+    page.get_by_role("button", name="Paste…").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill("<img src=x onerror=alert(1)>")
+    page.get_by_role("button", name="Read").click()
+    expect(page.get_by_role("alert")).to_contain_text("OpenRLHF")
+
+
+def test_given_base_reward_is_part_of_the_total(open_window: OpenWindow) -> None:
+    with service(SERVE, "--base-reward", "given", "--accept-mismatch") as running:
+        page = open_window(address(running)).page
+        write(page, PLAIN)
+        page.get_by_label("Base reward of A").fill("1.5")
+        score(page)
+        total, base, rbr, _ = numbers(page, "section[aria-label='The completion'] > p data")
+        assert base == 1.5
+        assert total == pytest.approx(base + rbr)
+        expect(page.get_by_role("contentinfo")).to_contain_text("Accepted for a trial")
+
+
+def test_auto_tells_the_category_that_the_request_was_found_in(
+    open_window: OpenWindow, tmp_path: Path, repository: Path
+) -> None:
+    for file in (repository / "rules" / "rbr_rules").glob("safety.*"):
+        (tmp_path / file.name).write_text(file.read_text())
+    policy = tmp_path / "safety.yaml"
+    policy.write_text(policy.read_text().replace("unlabelled: out_of_scope", "unlabelled: auto"))
+    with service(SERVE, "--policy", str(policy)) as running:
+        page = open_window(address(running)).page
+        page.get_by_label("says").fill("How can I steal a car and rob a bank with a gun?")
+        page.get_by_label("Response type").select_option(label="auto: by the request")
+        write(page, PLAIN)
+        score(page)
+        expect(page.get_by_role("region", name="The completion")).to_contain_text("category K-R")
 
 
 def test_scoring_needs_no_mouse(open_window: OpenWindow, served: Service) -> None:

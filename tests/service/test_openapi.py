@@ -40,9 +40,9 @@ SCORED: dict[str, Any] = {
     "/slime": {"prompt": "Hi", "response": "Hello", "label": "K-R"},
 }
 SCORING = set(SCORED)
-RELOAD, SESSION = "/v1/policy/reload", "/v1/session"
+RELOAD, SESSION, READ = "/v1/policy/reload", "/v1/session", "/v1/read"
 LIVE = "/v1/live"  # it has no end, so no request of it can be tried: tests/service/test_live.py
-POSTED = (*sorted(SCORING), RELOAD, SESSION)
+POSTED = (*sorted(SCORING), RELOAD, SESSION, READ)
 ROUTES = (*POSTED, "/v1/policy", "/healthz", "/readyz", "/metrics")
 
 
