@@ -35,8 +35,9 @@ def main(folder: Path) -> None:
         take(page, folder / "score.png")
         rollout(running, 500, padded=False)
         rollout(running, 500, padded=True)
+        page.set_viewport_size({"width": 1280, "height": 1360})
         page.goto(f"http://127.0.0.1:{running.port}/#live")
-        expect(page.get_by_text("watch").first).to_be_visible()
+        expect(page.get_by_text("▲ watch").first).to_be_visible()
         take(page, folder / "live.png")
 
 
