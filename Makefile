@@ -87,6 +87,7 @@ check: .venv/.dev  ## format, lint, types, import walls, tests
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/oxlint --deny-warnings --ignore-pattern '**/vendor/**' service/rbr_service/page
 	$(MAKE) test
 
 format: .venv/.dev  ## put the code in the project's format

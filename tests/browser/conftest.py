@@ -1,15 +1,21 @@
-"""Debian's chromium without a window, and pages that note what they ask for and complain about."""
+"""Debian's chromium without a window, pages that note what they ask for and complain about, and services."""
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from rbr_service.report import render
+from tests.e2e.processes import SERVE, Service, service
 from tests.evidence import evidence, hostile
+
+PHONE, DESKTOP = 390, 1280
+Scheme = Literal["light", "dark"]
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -19,12 +25,17 @@ FLAGS = [
 
 @dataclass(frozen=True)
 class Opened:
-    """A report in the browser, the addresses it asked for, and its errors and dialogs."""
+    """A page in the browser, the addresses it asked for, and its errors and dialogs."""
 
     page: Page
-    file: Path
-    requests: list[str]
-    complaints: list[str]
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+class OpenWindow(Protocol):
+    """Opens an address in a window so many CSS pixels wide."""
+
+    def __call__(self, address: str, width: int = DESKTOP, scheme: Scheme = "light") -> Opened: ...
 
 
 @pytest.fixture(scope="session")
@@ -59,21 +70,32 @@ def dismissed(complaints: list[str]) -> Callable[[Dialog], None]:
 
 
 @pytest.fixture
-def open_report(browser: Browser, reports: dict[str, Path]) -> Iterator[Callable[[str, int], Opened]]:
-    """Opens a report in a window so many CSS pixels wide."""
-    contexts = []
+def open_window(browser: Browser) -> Iterator[OpenWindow]:
+    """Windows of their own, without cookies; closed with the test."""
+    with ExitStack() as stack:
 
-    def opened(name: str, width: int) -> Opened:
-        context = browser.new_context(viewport={"width": width, "height": 800})
-        contexts.append(context)
-        found = Opened(context.new_page(), reports[name], [], [])
-        found.page.on("request", lambda request: found.requests.append(request.url))
-        found.page.on("console", lambda message: found.complaints.append(message.text))
-        found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
-        found.page.on("dialog", dismissed(found.complaints))
-        found.page.goto(reports[name].as_uri())
-        return found
+        def opened(address: str, width: int = DESKTOP, scheme: Scheme = "light") -> Opened:
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            stack.callback(context.close)
+            found = Opened(context.new_page())
+            found.page.on("request", lambda request: found.requests.append(request.url))
+            found.page.on("console", lambda message: found.complaints.append(message.text))
+            found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+            found.page.on("dialog", dismissed(found.complaints))
+            found.page.goto(address)
+            return found
 
-    yield opened
-    for context in contexts:
-        context.close()
+        yield opened
+
+
+@pytest.fixture
+def open_report(open_window: OpenWindow, reports: dict[str, Path]) -> Callable[[str, int], Opened]:
+    """Opens a report by its name, in a window so many CSS pixels wide."""
+    return lambda name, width: open_window(reports[name].as_uri(), width)
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Service]:
+    """The service as `make serve` runs it."""
+    with service(SERVE) as running:
+        yield running

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Opened
+from tests.browser.conftest import DESKTOP, PHONE, Opened
 
 Open = Callable[[str, int], Opened]
-
-PHONE, DESKTOP = 390, 1280
 
 # For each drawing: its size, and each text in it with its box, tilt and the size its letters appear in.
 DRAWINGS = """() => [...document.querySelectorAll('svg')].map(svg => {
@@ -32,11 +31,11 @@ DRAWINGS = """() => [...document.querySelectorAll('svg')].map(svg => {
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 @pytest.mark.parametrize("name", ["full", "hostile"])
 def test_page_loads_alone_in_silence_and_never_scrolls_sideways(
-    open_report: Open, name: str, width: int
+    open_report: Open, reports: dict[str, Path], name: str, width: int
 ) -> None:
     opened = open_report(name, width)
     assert opened.complaints == []
-    assert opened.requests == [opened.file.as_uri()]
+    assert opened.requests == [reports[name].as_uri()]
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") == width
     beyond = """() => [...document.querySelectorAll('body *')]
