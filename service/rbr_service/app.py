@@ -16,13 +16,14 @@ from rbr_service.errors import RBRError
 from rbr_service.labels import fault
 from rbr_service.lifetime import started
 from rbr_service.metrics import Measured
+from rbr_service.page.files import FOLDER, ROOT, add_page
 from rbr_service.routes import router
 from rbr_service.state import State
 from rbr_service.watch import watch
 from rbr_service.work import CLIENT_GONE, ClientGoneError
 
 DESCRIPTION = """Rule Based Rewards as a service: send a completion, get its reward and every term
-of it. Trainers call `/score`; people read `/v1/score`."""
+of it. Trainers call `/score`; people open `/` in a browser, programs read `/v1/score`."""
 
 
 def create_app(state: State) -> FastAPI:
@@ -45,10 +46,11 @@ def create_app(state: State) -> FastAPI:
         title="Rule Based Rewards", description=DESCRIPTION, redoc_url=None, lifespan=lifespan
     )
     app.include_router(router(state))
+    add_page(app)
     _answer_errors(app, state)
-    paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json"}
+    paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json", ROOT}
     app.add_middleware(BodyLimit, limit=state.settings.max_body_bytes)
-    app.add_middleware(Measured, metrics=state.metrics, routes=paths)
+    app.add_middleware(Measured, metrics=state.metrics, routes=paths, folders=[FOLDER])
     return app
 
 

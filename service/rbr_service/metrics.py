@@ -185,9 +185,15 @@ class _OfType:
 class Measured:
     """ASGI middleware: requests, latency and in-flight by route."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[str]) -> None:
-        """Paths outside `routes` count as "other", so that callers cannot grow the label set."""
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], folders: Iterable[str] = ()
+    ) -> None:
+        """What lies in one of `folders` counts as the folder, paths outside both as "other".
+
+        So callers cannot grow the label set.
+        """
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
+        self._folders = tuple(folders)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, timing it."""
@@ -202,7 +208,7 @@ class Measured:
                 status = str(message["status"])
             await send(message)
 
-        route = scope["path"] if scope["path"] in self._routes else "other"
+        route = self._route(scope["path"])
         begin = time.perf_counter()
         self._metrics.in_flight.inc()
         try:
@@ -211,3 +217,8 @@ class Measured:
             self._metrics.in_flight.dec()
             self._metrics.requests.labels(route, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)
+
+    def _route(self, path: str) -> str:
+        if path in self._routes:
+            return path
+        return next((folder for folder in self._folders if path.startswith(f"{folder}/")), "other")
