@@ -1,5 +1,6 @@
 """The HTTP face: each route validates, reads samples, awaits the score, shapes the answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
@@ -8,9 +9,10 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, schemas
+from rbr_service import answers, jsontext, policies, schemas
 from rbr_service.auth import admin_check, key_check
 from rbr_service.errors import RewardVersionError, UnknownPolicyError
+from rbr_service.policy_schemas import DifferenceAnswer, PoliciesAnswer
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
@@ -152,6 +154,22 @@ def _policy(routes: APIRouter, state: State) -> None:
     async def policy() -> schemas.PolicyAnswer:
         """The policy in force, its hashes and its weights."""
         return answers.policy(state.scorer)
+
+    @routes.get("/v1/policies", tags=["policy"])
+    async def known() -> PoliciesAnswer:
+        """The names of the policies that can be compared, and of the one in force."""
+        return policies.names(state)
+
+    comparing = asyncio.Lock()  # proving a policy takes a core for a while
+
+    @routes.get("/v1/policy/diff", tags=["policy"], responses=_errors(422))
+    async def diff(new: str, old: str | None = None) -> DifferenceAnswer:
+        """What changes from a policy to another, both as they are on disk, and whose weights that voids.
+
+        Without `old`: from the policy in force, as it is served.
+        """
+        async with comparing:
+            return await policies.compare(state, new, old)
 
 
 def _change(routes: APIRouter, state: State) -> None:

@@ -39,7 +39,16 @@ SCORED: dict[str, Any] = {
 }
 SCORING = set(SCORED)
 RELOAD = "/v1/policy/reload"
-ROUTES = (*sorted(SCORING), RELOAD, "/v1/policy", "/healthz", "/readyz", "/metrics")
+ROUTES = (
+    *sorted(SCORING),
+    RELOAD,
+    "/v1/policy",
+    "/v1/policies",
+    "/v1/policy/diff",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)
 
 
 @pytest.fixture(scope="module")

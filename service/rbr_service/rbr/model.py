@@ -186,6 +186,7 @@ class LinearModel:
         """Build with `bind`, which finds the mismatches."""
         self.weights = weights
         self.calibration = version(calibration)
+        self.calibrated = frozenset(calibration.propositions if calibration else ())
         self.mismatches = mismatches
         self.types = {
             name: TypeModel(kind, _complete(kind, weights), calibration)
