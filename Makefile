@@ -40,7 +40,7 @@ test-ray: .venv-ray/.done build/openrlhf-$(OPENRLHF)/.done  ## replicas on a rea
 test-kubernetes: .venv/.kubernetes  ## the Kubernetes manifests, built and checked against the schemas
 	.venv/bin/python -m pytest tests/kubernetes
 
-test-browser: .venv/.dev  ## the report in a real browser: Debian's chromium, installed here if you are root
+test-browser: .venv/.dev  ## the page and the report in a real browser: Debian's chromium, installed here if you are root
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rbr_service import schemas
 from rbr_service.rbr.policy import ResponseType
@@ -28,13 +29,40 @@ def openrlhf(results: Sequence[Result], scorer: Scorer) -> schemas.OpenRLHFAnswe
 
 def v1(ids: Sequence[str | int | None], results: Sequence[Result], scorer: Scorer) -> schemas.ScoreAnswer:
     """Every term of every reward."""
-    return schemas.ScoreAnswer(
-        policy=scorer.policy.name,
-        versions=_versions(scorer),
-        reward_version=scorer.reward_version,
-        accepted_mismatches=list(scorer.model.mismatches),
-        results=[result(i, r) for i, r in zip(ids, results, strict=True)],
-    )
+    made = [result(i, r) for i, r in zip(ids, results, strict=True)]
+    return schemas.ScoreAnswer(results=made, **_made_by(scorer))
+
+
+def explain(
+    ids: Sequence[str | int | None], results: Sequence[Result], scorer: Scorer
+) -> schemas.ExplainAnswer:
+    """Every term of every reward, and what would have changed it. Takes a while for many."""
+    made = [
+        schemas.ExplainedOut(**dict(result(i, r)), flips=_flips(r, scorer))
+        for i, r in zip(ids, results, strict=True)
+    ]
+    return schemas.ExplainAnswer(results=made, **_made_by(scorer))
+
+
+def _made_by(scorer: Scorer) -> dict[str, Any]:
+    return {
+        "policy": scorer.policy.name,
+        "versions": _versions(scorer),
+        "reward_version": scorer.reward_version,
+        "accepted_mismatches": list(scorer.model.mismatches),
+    }
+
+
+def _flips(r: Result, scorer: Scorer) -> dict[str, schemas.FlipOut]:
+    if r.response_type is None:
+        return {}
+    flips = scorer.model.types[r.response_type].flips([verdict.p for verdict in r.verdicts.values()])
+    return {
+        name: schemas.FlipOut(
+            p=flip.p, reward=r.base_reward + flip.scored.rbr_reward, best_class=flip.scored.best_class
+        )
+        for name, flip in flips.items()
+    }
 
 
 def result(sample_id: str | int | None, r: Result) -> schemas.ResultOut:

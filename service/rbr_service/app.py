@@ -1,7 +1,7 @@
 """The ASGI application: routes, limits, metrics, and the one place where errors become answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -17,13 +17,15 @@ from rbr_service.labels import fault
 from rbr_service.lifetime import started
 from rbr_service.metrics import Measured
 from rbr_service.page.files import FOLDER, ROOT, add_page
-from rbr_service.routes import router
+from rbr_service.routes import SESSION, router
 from rbr_service.state import State
 from rbr_service.watch import watch
 from rbr_service.work import CLIENT_GONE, ClientGoneError
 
 DESCRIPTION = """Rule Based Rewards as a service: send a completion, get its reward and every term
 of it. Trainers call `/score`; people open `/` in a browser, programs read `/v1/score`."""
+
+SESSION_BYTES = 16 << 10  # a key; anybody may send it
 
 
 def create_app(state: State) -> FastAPI:
@@ -49,7 +51,7 @@ def create_app(state: State) -> FastAPI:
     add_page(app)
     _answer_errors(app, state)
     paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json", ROOT}
-    app.add_middleware(BodyLimit, limit=state.settings.max_body_bytes)
+    app.add_middleware(BodyLimit, limit=state.settings.max_body_bytes, own={SESSION: SESSION_BYTES})
     app.add_middleware(Measured, metrics=state.metrics, routes=paths, folders=[FOLDER])
     return app
 
@@ -111,9 +113,9 @@ def _printable(text: str) -> str:
 class BodyLimit:
     """ASGI middleware: refuses a body when more than `limit` bytes of it have come."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        """`limit` in bytes."""
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, own: Mapping[str, int]) -> None:
+        """`limit` in bytes; `own` has those of paths with another one."""
+        self._app, self._limit, self._own = app, limit, own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting its body."""
@@ -121,17 +123,15 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         taken = 0
+        limit = self._own.get(scope["path"], self._limit)
+        remedy = ": send fewer samples at once or raise --max-body-bytes" if limit == self._limit else ""
 
         async def counted() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise HTTPException(
-                    413,
-                    f"the body is over {self._limit} bytes: send fewer samples at once "
-                    "or raise --max-body-bytes",
-                )
+            if taken > limit:
+                raise HTTPException(413, f"the body is over {limit} bytes{remedy}")
             return message
 
         await self._app(scope, counted, send)

@@ -117,6 +117,13 @@ class UnauthorizedError(RequestError):
     status = 401
 
 
+class CrossOriginError(RequestError):
+    """A browser sent it for a page of another origin, or does not say for which."""
+
+    code = "cross_origin"
+    status = 403
+
+
 class TooLargeError(RequestError):
     """A body, batch or completion is over its limit."""
 

@@ -1,7 +1,7 @@
 """The HTTP face: each route validates, reads samples, awaits the score, shapes the answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Request, Response
@@ -9,14 +9,14 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, policies, schemas
-from rbr_service.auth import admin_check, key_check
-from rbr_service.errors import RewardVersionError, UnknownPolicyError
+from rbr_service import answers, jsontext, policies, schemas, session
+from rbr_service.auth import admin_check, caller_check, is_key, own_page_check
+from rbr_service.errors import UnauthorizedError
 from rbr_service.policy_schemas import DifferenceAnswer, PoliciesAnswer
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
-from rbr_service.scorer import Result, Sample, Scorer
+from rbr_service.scoring import VERSION, Scoring
 from rbr_service.state import State
 from rbr_service.work import CLIENT_GONE
 
@@ -25,7 +25,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
     for status, text in {
         400: "The body is not sound JSON.",
         401: "The API key is missing or wrong.",
-        403: "No admin key is set, so that nobody may.",
+        403: "No admin key is set, so that nobody may; or a page of another origin asks with a session.",
         409: "Another reward version than the one that the request is pinned to is in force.",
         413: "A body, batch or completion is over its limit.",
         415: "The body is not declared to be JSON.",
@@ -33,7 +33,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
         503: "The grader could not answer, or the service is not ready.",
     }.items()
 }
-VERSION = "X-RBR-Reward-Version"
+SESSION = "/v1/session"
 SCORED: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
@@ -76,18 +76,25 @@ def router(state: State) -> APIRouter:
     """All routes over one service state."""
     routes = APIRouter()
     routes.include_router(_open(state))
-    callers, admins = key_check(state.settings.api_key), admin_check(state.settings.admin_key)
-    scoring = APIRouter(
-        route_class=_guarded_by(callers), responses=_errors(400, 401, 409, 413, 415, 422, 503)
+    key = state.settings.api_key
+    sessions = session.Sessions(key.get_secret_value().encode()) if key else None
+    callers, admins = caller_check(key, sessions), admin_check(state.settings.admin_key)
+    scored = APIRouter(
+        route_class=_guarded_by(callers), responses=_errors(400, 401, 403, 409, 413, 415, 422, 503)
     )
-    _scoring(scoring, state, Reader(state.settings))
-    routes.include_router(scoring)
+    scoring = Scoring(state, Reader(state.settings))
+    _trainers(scored, scoring)
+    _scoring(scored, scoring)
+    routes.include_router(scored)
     reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
     _policy(reading, state)
     routes.include_router(reading)
     changing = APIRouter(route_class=_guarded_by(admins), responses=_errors(400, 401, 403, 413, 415, 422))
     _change(changing, state)
     routes.include_router(changing)
+    signing_in = APIRouter(route_class=_guarded_by(own_page_check), responses=_errors(403))
+    _session(signing_in, state, sessions)
+    routes.include_router(signing_in)
     return routes
 
 
@@ -95,58 +102,41 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, object]]:
     return {status: ERRORS[status] for status in statuses}
 
 
-def _scoring(routes: APIRouter, state: State, reader: Reader) -> None:
-    def in_force(response: Response, *pins: str | None) -> Scorer:
-        """The scorer of one request, from its first step to its answer."""
-        scorer = state.scorer
-        for pin in pins:
-            if pin is not None and pin != scorer.reward_version:
-                raise RewardVersionError(
-                    f"the request is pinned to the reward version {pin[:80]!r}; "
-                    f"in force is {scorer.reward_version}",
-                    {"reward_version": scorer.reward_version},
-                )
-        response.headers[VERSION] = scorer.reward_version
-        return scorer
-
-    async def score(
-        scorer: Scorer, samples: Sequence[Sample], request: Request, ids: Sequence[str | int | None] = ()
-    ) -> list[Result]:
-        key = (scorer.reward_version, tuple(samples))
-        results = await state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
-        if state.log:
-            state.log.put(samples, results, scorer, ids)
-        return results
-
+def _trainers(routes: APIRouter, scoring: Scoring) -> None:
     @routes.post("/get_reward", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
     @routes.post("/score", response_model=schemas.OpenRLHFAnswer, tags=["trainers"], responses=SCORED)
     async def openrlhf(
         body: schemas.OpenRLHFRequest, request: Request, response: Response, pin: Pin = None
     ) -> schemas.OpenRLHFAnswer:
         """Rewards for OpenRLHF's remote reward client; also for empty lists."""
-        scorer = in_force(response, pin)
-        return answers.openrlhf(await score(scorer, reader.openrlhf(body), request), scorer)
-
-    @routes.post("/v1/score", tags=["scoring"], responses=SCORED)
-    async def v1(
-        body: schemas.ScoreRequest, request: Request, response: Response, pin: Pin = None
-    ) -> schemas.ScoreAnswer:
-        """Rewards for conversations, with every term of each."""
-        scorer = in_force(response, pin, body.reward_version)
-        if body.policy is not None and body.policy != scorer.policy.name:
-            raise UnknownPolicyError(
-                f"this service serves the policy {scorer.policy.name!r}, not {body.policy[:80]!r}"
-            )
-        ids = [sample.id for sample in body.samples]
-        return answers.v1(ids, await score(scorer, reader.v1(body.samples), request, ids), scorer)
+        scorer = scoring.in_force(response, pin)
+        samples = scoring.reader.openrlhf(body)
+        return answers.openrlhf(await scoring.results(scorer, samples, request), scorer)
 
     @routes.post("/slime", tags=["trainers"], responses=SCORED)
     async def slime(
         body: schemas.SlimeRequest, request: Request, response: Response, pin: Pin = None
     ) -> float:
         """Remote reward of slime: the answer is a bare number, its version a header."""
-        scorer = in_force(response, pin)
-        return (await score(scorer, [reader.slime(body)], request))[0].reward
+        scorer = scoring.in_force(response, pin)
+        return (await scoring.results(scorer, [scoring.reader.slime(body)], request))[0].reward
+
+
+def _scoring(routes: APIRouter, scoring: Scoring) -> None:
+    @routes.post("/v1/score", tags=["scoring"], responses=SCORED)
+    async def v1(
+        body: schemas.ScoreRequest, request: Request, response: Response, pin: Pin = None
+    ) -> schemas.ScoreAnswer:
+        """Rewards for conversations, with every term of each."""
+        return answers.v1(*await scoring.v1(body, request, response, pin))
+
+    @routes.post("/v1/explain", tags=["scoring"], responses=SCORED)
+    async def explain(
+        body: schemas.ScoreRequest, request: Request, response: Response, pin: Pin = None
+    ) -> schemas.ExplainAnswer:
+        """As /v1/score, and by proposition what the other answer would have changed."""
+        found = await scoring.v1(body, request, response, pin)
+        return await asyncio.to_thread(answers.explain, *found)  # a dozen more scores for each
 
 
 def _policy(routes: APIRouter, state: State) -> None:
@@ -178,6 +168,21 @@ def _change(routes: APIRouter, state: State) -> None:
         """Put a policy with its weights in force; without a body, read the one in force again."""
         before, after = await reload(state, body.policy if body else None)
         return answers.reload(before, after)
+
+
+def _session(routes: APIRouter, state: State, sessions: session.Sessions | None) -> None:
+    @routes.post(SESSION, tags=["page"], status_code=204, responses=_errors(400, 401, 413, 415, 422))
+    async def sign_in(body: schemas.SessionRequest, request: Request, response: Response) -> None:
+        """Open a session of 12 hours: a cookie that does what the API key does, for the page alone."""
+        if not is_key(state.settings.api_key, body.key.encode()):
+            raise UnauthorizedError("the API key is wrong")
+        if sessions:
+            sessions.begin(request, response)
+
+    @routes.delete(SESSION, tags=["page"], status_code=204)
+    async def sign_out(request: Request, response: Response) -> None:
+        """End the session: the browser forgets its cookie."""
+        session.end(request, response)
 
 
 def _open(state: State) -> APIRouter:

@@ -174,6 +174,26 @@ class ScoreAnswer(BaseModel):
     results: list[ResultOut]
 
 
+class FlipOut(BaseModel):
+    """What would be if the grader had been certain that a proposition's answer is `p`, 0 or 1."""
+
+    p: float
+    reward: float
+    best_class: str
+
+
+class ExplainedOut(ResultOut):
+    """A result, and by proposition what the other answer would have changed."""
+
+    flips: dict[str, FlipOut]
+
+
+class ExplainAnswer(ScoreAnswer):
+    """As /v1/score's answer, each result with its flips."""
+
+    results: list[ExplainedOut]  # type: ignore[assignment]  # nobody writes into an answer
+
+
 class SlimeRequest(BaseModel):
     """slime's `--rm-type remote_rm` body; the completion comes apart from the prompt."""
 
@@ -259,3 +279,11 @@ class ReloadAnswer(BaseModel):
     reward_version: str
     previous_reward_version: str
     accepted_mismatches: list[str]
+
+
+class SessionRequest(BaseModel):
+    """The API key, which opens a session of this browser."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str

@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
         for sock in sockets or []:
             host, port = sock.getsockname()[:2]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            logging.getLogger("uvicorn.error").info("Listening on http://%s", address)
+            logging.getLogger("uvicorn.error").info("Listening on http://%s (open it in a browser)", address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in every connection that was opened, then finish. Called on SIGTERM and SIGINT."""

@@ -1,1 +1,1 @@
-"""The report opened in a real browser; run by `make test-browser`."""
+"""The page and the report opened in a real browser; run by `make test-browser`."""

@@ -75,7 +75,10 @@ def open_window(browser: Browser) -> Iterator[OpenWindow]:
     with ExitStack() as stack:
 
         def opened(address: str, width: int = DESKTOP, scheme: Scheme = "light") -> Opened:
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme,
+                permissions=["clipboard-read", "clipboard-write"],
+            )  # fmt: skip
             stack.callback(context.close)
             found = Opened(context.new_page())
             found.page.on("request", lambda request: found.requests.append(request.url))

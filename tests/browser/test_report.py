@@ -7,25 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import DESKTOP, PHONE, Opened
+from tests.browser.looks import DRAWINGS, crowded
 
 Open = Callable[[str, int], Opened]
-
-# For each drawing: its size, and each text in it with its box, tilt and the size its letters appear in.
-DRAWINGS = """() => [...document.querySelectorAll('svg')].map(svg => {
-  const frame = svg.getBoundingClientRect();
-  return {
-    name: svg.getAttribute('aria-label').slice(0, 60), width: frame.width, height: frame.height,
-    texts: [...svg.querySelectorAll('text')].map(text => {
-      const box = text.getBoundingClientRect(), matrix = text.getScreenCTM();
-      return {
-        text: text.textContent, tilted: Math.abs(matrix.b) > 0.01,
-        left: box.left - frame.left, right: box.right - frame.left,
-        top: box.top - frame.top, bottom: box.bottom - frame.top,
-        size: parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.a, matrix.b),
-      };
-    }),
-  };
-})"""
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
@@ -64,14 +48,7 @@ def test_drawings_are_seen_and_their_text_is_whole_and_legible(
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_labels_do_not_cover_each_other(open_report: Open, width: int) -> None:
-    for drawing in open_report("full", width).page.evaluate(DRAWINGS):
-        texts = [text for text in drawing["texts"] if not text["tilted"]]
-        for i, one in enumerate(texts):
-            for other in texts[i + 1 :]:
-                across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-                down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
-                # A line's box is taller than its letters: boxes of neighbouring lines may touch.
-                assert across <= 1 or down <= 4, (drawing["name"], one["text"], other["text"])
+    assert crowded(open_report("full", width).page) == []
 
 
 def test_phone_has_one_column_and_desktop_several(open_report: Open) -> None:

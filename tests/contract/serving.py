@@ -79,7 +79,7 @@ class Process:
         """host:port, as the service's log tells once it is ready."""
         end = time.monotonic() + START
         while time.monotonic() < end and self._process.poll() is None:
-            listening = re.search(r"Listening on http://(\S+)\n", self._log.read_text())
+            listening = re.search(r"Listening on http://(\S+)\s", self._log.read_text())
             if listening:
                 return listening[1]
             time.sleep(0.05)

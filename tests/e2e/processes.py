@@ -55,6 +55,16 @@ class Service:
         """The JSON that GET answers."""
         return json.loads(self.text(path))
 
+    def post(self, path: str, body: Any) -> str:
+        """What POST of a JSON body answers."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return bytes(answer.read()).decode()
+
     def terminate(self) -> None:
         """Ask it to stop, as an init system does."""
         self._process.send_signal(signal.SIGTERM)

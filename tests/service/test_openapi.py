@@ -31,24 +31,18 @@ PATIENCE = 120.0  # seconds; a change of policy compiles its rules
 ADMIN = "the-admin-key"
 _TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 _BATCH = {"query": ["Hi Hello"] * 2, "prompts": ["Hi"] * 2, "labels": ["K-R", None]}
+_SAMPLES = {"samples": [{"messages": _TALK, "category": "K-R", "id": 1}, {"messages": _TALK}]}
 SCORED: dict[str, Any] = {
     "/score": _BATCH,
     "/get_reward": _BATCH,
-    "/v1/score": {"samples": [{"messages": _TALK, "category": "K-R", "id": 1}, {"messages": _TALK}]},
+    "/v1/score": _SAMPLES,
+    "/v1/explain": _SAMPLES,
     "/slime": {"prompt": "Hi", "response": "Hello", "label": "K-R"},
 }
 SCORING = set(SCORED)
-RELOAD = "/v1/policy/reload"
-ROUTES = (
-    *sorted(SCORING),
-    RELOAD,
-    "/v1/policy",
-    "/v1/policies",
-    "/v1/policy/diff",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)
+RELOAD, SESSION = "/v1/policy/reload", "/v1/session"
+POSTED = (*sorted(SCORING), RELOAD, SESSION)
+ROUTES = (*POSTED, "/v1/policy", "/v1/policies", "/v1/policy/diff", "/healthz", "/readyz", "/metrics")
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +56,10 @@ def api() -> OpenApiSchema:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in (*sorted(SCORING), RELOAD)],
+    + [(path, GenerationMode.NEGATIVE) for path in POSTED],
 )
 def test_generated_requests_get_what_is_promised(api: OpenApiSchema, path: str, mode: GenerationMode) -> None:
-    operation = api[path]["POST" if path in SCORING or path == RELOAD else "GET"]
+    operation = api[path]["POST" if path in POSTED else "GET"]
     checks: Any = [CHECKS.get_one(name) for name in PROMISES]
 
     @given(operation.as_strategy(generation_mode=mode))
@@ -78,6 +72,8 @@ def test_generated_requests_get_what_is_promised(api: OpenApiSchema, path: str, 
     def keeps_promises(case: Case[Any]) -> None:
         if path == RELOAD:
             case.headers["Authorization"] = f"Bearer {ADMIN}"
+        if path == SESSION:
+            case.headers["Sec-Fetch-Site"] = "same-origin"
         case.call_and_validate(checks=checks, timeout=PATIENCE)
 
     keeps_promises()
@@ -99,7 +95,7 @@ def test_every_failure_of_a_scoring_route_is_documented_as_typed(client: TestCli
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path in SCORING:
         responses = document["paths"][path]["post"]["responses"]
-        assert responses.keys() == {"200", "400", "401", "409", "413", "415", "422", "503"}
+        assert responses.keys() == {"200", "400", "401", "403", "409", "413", "415", "422", "503"}
         for status, response in responses.items():
             if status != "200":
                 kind = response["content"]["application/json"]["schema"]["$ref"]

@@ -12,7 +12,7 @@ from rbr_service.state import State
 MakeState = Callable[..., State]
 KEY = "cl\u00e9-s\u00e9cr\u00e8te: \u2713"
 BODY = {"query": ["Hi there"], "prompts": ["Hi"]}
-GUARDED = ("/score", "/get_reward", "/v1/score", "/slime")
+GUARDED = ("/score", "/get_reward", "/v1/score", "/v1/explain", "/slime")
 
 
 def basic(text: str) -> bytes:
@@ -104,3 +104,53 @@ def test_without_a_key_everybody_may_call(client: TestClient) -> None:
     assert client.post("/score", json=BODY).status_code == 200
     headers = {b"Authorization": b"Basic \xff"}
     assert client.post("/score", json=BODY, headers=headers).status_code == 200
+
+
+ADMIN = "the-admin-key"
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def signed_in(make_state: MakeState) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(make_state(api_key=KEY, admin_key=ADMIN)), raise_server_exceptions=False
+    ) as client:
+        assert client.post("/v1/session", json={"key": KEY}, headers=OWN).status_code == 204
+        yield client
+
+
+def test_a_session_opens_what_the_key_opens(signed_in: TestClient) -> None:
+    assert signed_in.post("/score", json=BODY, headers=OWN).status_code == 200
+    assert signed_in.get("/v1/policy").status_code == 200
+
+
+def test_a_session_never_changes_the_policy(signed_in: TestClient) -> None:
+    refused = signed_in.post("/v1/policy/reload", json={}, headers=OWN)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
+    admin = {"Authorization": f"Bearer {ADMIN}"}
+    assert signed_in.post("/v1/session", json={"key": ADMIN}, headers=OWN).status_code == 401
+    assert signed_in.post("/v1/policy/reload", json={}, headers=admin).status_code == 200
+
+
+def test_another_origins_page_cannot_use_the_session(signed_in: TestClient) -> None:
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {}):
+        response = signed_in.post("/score", json=BODY, headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_origin")
+
+
+def test_with_the_key_no_origin_is_looked_at(signed_in: TestClient) -> None:
+    headers = {b"X-API-Key": KEY.encode(), b"Sec-Fetch-Site": b"cross-site"}
+    assert signed_in.post("/score", json=BODY, headers=headers).status_code == 200
+
+
+def test_a_wrong_key_beside_a_session_does_no_harm(signed_in: TestClient) -> None:
+    headers = {"X-API-Key": "wrong-key", **OWN}
+    assert signed_in.post("/score", json=BODY, headers=headers).status_code == 200
+
+
+def test_another_services_session_is_the_usual_refusal(make_state: MakeState, guarded: TestClient) -> None:
+    with TestClient(create_app(make_state(api_key="another-key"))) as other:
+        other.post("/v1/session", json={"key": "another-key"}, headers=OWN)
+        guarded.cookies = other.cookies
+    assert guarded.post("/score", json=BODY, headers=OWN).json() == guarded.post("/score", json=BODY).json()
+    assert guarded.get("/v1/policy").status_code == 401

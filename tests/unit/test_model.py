@@ -126,3 +126,22 @@ def test_an_interval_that_is_none_is_refused_by_its_place(tmp_path: Path, low: o
     path.write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"origin\.response_types\.comply\.intervals\.p:judgement\.low"):
         Weights.load(path, "rbr fit")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_flip_is_a_fresh_score_with_the_other_answer(safety: Policy, data: st.DataObject) -> None:
+    kind = safety.response_types[data.draw(st.sampled_from(sorted(safety.response_types)))]
+    weights = {f: data.draw(st.sampled_from([0.0, -2.5, 0.25, 3.0])) for f in kind.features}
+    model = TypeModel(kind, weights)
+    likely = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+    p = [data.draw(likely) for _ in model.propositions]
+    flips = model.flips(p)
+    assert list(flips) == list(model.propositions)
+    for i, name in enumerate(model.propositions):
+        other = list(p)
+        other[i] = flips[name].p
+        assert flips[name].p == float(p[i] < 0.5)
+        assert flips[name].scored == model.score(other)
+        classes = flips[name].scored.class_probabilities
+        assert classes[flips[name].scored.best_class] == max(classes.values())

@@ -26,8 +26,9 @@ def serve(config: Path | None, **flags: Any) -> None:
     /v1/policy/reload. SIGHUP reads the configured policy and its weights again.
 
     \b
-    Endpoints: /score and /get_reward (OpenRLHF), /v1/score, /slime, /v1/policy,
-               /v1/policy/reload, /healthz, /readyz, /metrics, /docs
+    Endpoints: / (the page, for a browser), /score and /get_reward (OpenRLHF), /slime,
+               /v1/score, /v1/explain, /v1/read, /v1/policy, /v1/policy/reload,
+               /v1/session, /healthz, /readyz, /metrics, /docs
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()

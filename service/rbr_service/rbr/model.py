@@ -107,6 +107,19 @@ class Scored:
     class_probabilities: dict[str, float]
     contributions: dict[str, float]
 
+    @property
+    def best_class(self) -> str:
+        """The most probable class."""
+        return max(self.class_probabilities, key=self.class_probabilities.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """What a completion would earn if the answer about one proposition were `p`, 0 or 1, instead."""
+
+    p: float
+    scored: Scored
+
 
 class TypeModel:
     """One response type's features and weights, laid out for scoring one row at a time."""
@@ -158,6 +171,14 @@ class TypeModel:
             contributions[name] = weight * probability
         named = dict(zip(self.response_type.classes, classes, strict=True))
         return Scored(sum(contributions.values()), min(1.0, classes[0]), named, contributions)
+
+    def flips(self, p: Sequence[float]) -> dict[str, Flip]:
+        """For each of `propositions` the reward if its answer were the other one, for certain."""
+        found = {}
+        for i, name in enumerate(self.propositions):
+            other = 0.0 if p[i] >= 0.5 else 1.0
+            found[name] = Flip(other, self.score([*p[:i], other, *p[i + 1 :]]))
+        return found
 
     def least(self, p: Sequence[float], unknown: Sequence[int]) -> tuple[float, ...]:
         """`p` with its entries at `unknown` set to the 0s and 1s that give the smallest reward.

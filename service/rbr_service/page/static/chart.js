@@ -45,13 +45,13 @@ export function classColour(rank, count) {
 }
 
 const ROW = 40; // px: a line of text and a bar below it
-const BAR = { insetTop: 20, insetBottom: 6 };
+const BAR = { insetTop: 22, insetBottom: 5 };
 
 // Options for bars that each stand under their own text, so that long names fit a phone.
 // `rows`: [{label, value, from, to, fill}], drawn from `from` to `to` with `value`, a text, at the right.
 export function bars(rows, { domain, ticks = 5, line = null }) {
   const keyed = rows.map((row, i) => ({ ...row, key: String(i) }));
-  const text = { y: "key", dy: 11 - ROW / 2, fill: "currentColor" };
+  const text = { y: "key", dy: 10 - ROW / 2, fill: "currentColor", stroke: "var(--ground)", strokeWidth: 4 };
   return {
     height: rows.length * ROW + 24,
     marginLeft: 12,
@@ -71,10 +71,9 @@ export function bars(rows, { domain, ticks = 5, line = null }) {
   };
 }
 
-// A domain around the values, which includes 0, with a little room.
+// A domain that holds the values, with a little room.
 export function around(values) {
-  const low = Math.min(0, ...values);
-  const high = Math.max(0, ...values);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
   const room = (high - low || 1) * 0.02;
   return [low - room, high + room];
 }

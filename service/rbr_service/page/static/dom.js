@@ -49,5 +49,5 @@ function cell({ title, cell: content, number, head }, row) {
   const attributes = { "data-title": title, class: number && "number" };
   return head
     ? h("th", { scope: "row", role: "rowheader", ...attributes }, content(row))
-    : h("td", { role: "cell", ...attributes }, content(row));
+    : h("td", { role: "cell", ...attributes }, h("div", content(row)));
 }
