@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from rbr_service.report import render
 from tests.e2e.processes import SERVE, Service, service
@@ -43,6 +43,7 @@ def browser() -> Iterator[Browser]:
     """The browser that Debian's package `chromium` installs."""
     chromium = shutil.which("chromium")
     assert chromium, "no chromium on the PATH: apt-get install chromium, or make test-browser as root"
+    expect.set_options(timeout=60_000)  # milliseconds: nothing here hangs on how busy the machine is
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
