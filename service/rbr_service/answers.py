@@ -7,7 +7,7 @@ from typing import Any
 from rbr_service import schemas
 from rbr_service.conversation import Message
 from rbr_service.labels import MessageIn
-from rbr_service.rbr.policy import Policy, fold
+from rbr_service.rbr.policy import Policy, ResponseType, fold
 from rbr_service.scorer import Result, Sample, Scorer
 from rbr_service.settings import Settings
 
@@ -131,9 +131,20 @@ def policy(scorer: Scorer) -> schemas.PolicyAnswer:
         question_hashes=scorer.policy.question_hashes,
         response_type_hashes={name: kind.hash for name, kind in kinds.items()},
         weights={name: kind.weights for name, kind in models.items()},
+        weight_intervals={name: _intervals(scorer, kind) for name, kind in kinds.items()},
         reward_range={name: schemas.RangeOut(low=m.low, high=m.high) for name, m in models.items()},
         content=scorer.policy.file.model_dump(),
     )
+
+
+def _intervals(scorer: Scorer, kind: ResponseType) -> dict[str, schemas.IntervalOut]:
+    """Of the features that the type has: weights accepted as they are may be of others."""
+    found = scorer.model.weights.intervals(kind.name)
+    return {
+        feature: schemas.IntervalOut(low=found[feature].low, high=found[feature].high)
+        for feature in kind.features
+        if feature in found
+    }
 
 
 def reload(before: Scorer, after: Scorer) -> schemas.ReloadAnswer:

@@ -43,6 +43,16 @@ def policies(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml")) if "." not in path.stem}
 
 
+def known(settings: Settings) -> dict[str, str]:
+    """The policies that can be named, each as the setting `policy` takes it.
+
+    The configured one goes before those of --policies, and those before the shipped ones.
+    """
+    shipped = {name: name for name in policies(rules_folder())}
+    own = {name: str(path) for name, path in policies(settings.policies).items()} if settings.policies else {}
+    return shipped | own | {Path(settings.policy).stem: settings.policy}
+
+
 def named(settings: Settings, name: str) -> Settings:
     """The settings that serve a policy by its name: the configured one, one of --policies, or a shipped one.
 
@@ -50,18 +60,15 @@ def named(settings: Settings, name: str) -> Settings:
     """
     if name == Path(settings.policy).stem:
         return settings
-    shipped = {name: name for name in policies(rules_folder())}
-    own = {name: str(path) for name, path in policies(settings.policies).items()} if settings.policies else {}
-    known = shipped | own
-    if name not in known:
-        names = sorted({*known, Path(settings.policy).stem})
+    files = known(settings)
+    if name not in files:
         raise UnknownPolicyError(
-            f"there is no policy {name[:80]!r} to change to; there are: {', '.join(names)}; "
+            f"there is no policy {name[:80]!r} here; there are: {', '.join(sorted(files))}; "
             "more may lie in the folder of --policies as NAME.yaml"
         )
     # Both files belong to the configured policy; to go without calibration is meant for any.
     calibration = settings.calibration if str(settings.calibration) == NONE else None
-    return settings.model_copy(update={"policy": known[name], "weights": None, "calibration": calibration})
+    return settings.model_copy(update={"policy": files[name], "weights": None, "calibration": calibration})
 
 
 def policy_path(policy: str) -> Path:

@@ -8,6 +8,7 @@
     |  |- WeightsError        no weights, or weights fitted to something else
     |  |- CalibrationError    no calibration, or one fitted to another grader
     |- RequestError           the caller's fault: HTTP 4xx
+    |- UnreadablePolicyError  a policy file that a request names is wrong; says file, line, key: HTTP 422
     |- ReloadError            a policy could not be put in force: the one before goes on serving
     |- GraderError            the grader could not answer: HTTP 503
     |  |- GraderTimeoutError  not within its deadline
@@ -221,6 +222,13 @@ class LowLabelMassError(RequestError):
     """The grader put too little probability on yes and no: a property of the text, so no retry helps."""
 
     code = "low_label_mass"
+
+
+class UnreadablePolicyError(RBRError):
+    """A policy file that a request names is refused; `details` hold file, line and key."""
+
+    code = "unreadable_policy"
+    status = 422
 
 
 class ReloadError(RBRError):

@@ -9,10 +9,11 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, pasted, schemas, session
+from rbr_service import answers, jsontext, pasted, policies, schemas, session
 from rbr_service.auth import admin_check, caller_check, is_key, own_page_check
 from rbr_service.errors import UnauthorizedError
 from rbr_service.live import add_live
+from rbr_service.policy_schemas import DifferenceAnswer, PoliciesAnswer
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
 from rbr_service.schemas import ErrorAnswer
@@ -158,6 +159,22 @@ def _policy(routes: APIRouter, state: State) -> None:
     async def policy() -> schemas.PolicyAnswer:
         """The policy in force, its hashes and its weights."""
         return answers.policy(state.scorer)
+
+    @routes.get("/v1/policies", tags=["policy"])
+    async def known() -> PoliciesAnswer:
+        """The names of the policies that can be compared, and of the one in force."""
+        return policies.names(state)
+
+    comparing = asyncio.Lock()  # proving a policy takes a core for a while
+
+    @routes.get("/v1/policy/diff", tags=["policy"], responses=_errors(422))
+    async def diff(new: str, old: str | None = None) -> DifferenceAnswer:
+        """What changes from a policy to another, both as they are on disk, and whose weights that voids.
+
+        Without `old`: from the policy in force, as it is served.
+        """
+        async with comparing:
+            return await policies.compare(state, new, old)
 
 
 def _change(routes: APIRouter, state: State) -> None:

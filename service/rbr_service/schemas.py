@@ -270,6 +270,13 @@ class RangeOut(BaseModel):
     high: float
 
 
+class IntervalOut(BaseModel):
+    """A weight's 95% interval, over resampled prompts of the fit."""
+
+    low: float
+    high: float
+
+
 class PolicyAnswer(BaseModel):
     """The policy in force: its content, hashes and weights, and by type how far its reward goes."""
 
@@ -280,6 +287,9 @@ class PolicyAnswer(BaseModel):
     question_hashes: dict[str, str]
     response_type_hashes: dict[str, str]
     weights: dict[str, dict[str, float]]
+    weight_intervals: dict[str, dict[str, IntervalOut]] = Field(
+        description="By type and feature; {} for a type of which the weights file tells none."
+    )
     reward_range: dict[str, RangeOut] = Field(description="Of the RBR alone, without the base reward.")
     content: dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from rbr_service.report import render
 from tests.e2e.processes import SERVE, Service, service
@@ -43,6 +43,7 @@ def chromium() -> Iterator[Browser]:
     """The browser that Debian's package `chromium` installs."""
     found = shutil.which("chromium")
     assert found, "no chromium on the PATH: apt-get install chromium, or make test-browser as root"
+    expect.set_options(timeout=60_000)  # milliseconds: nothing here hangs on how busy the machine is
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
@@ -87,7 +88,7 @@ def open_window(browser: Browser) -> Iterator[OpenWindow]:
                 permissions=["clipboard-read", "clipboard-write"],
             )  # fmt: skip
             stack.callback(context.close)
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(60_000)  # milliseconds
             found = Opened(context.new_page())
             found.page.on("request", lambda request: found.requests.append(request.url))
             found.page.on("console", lambda message: found.complaints.append(message.text))

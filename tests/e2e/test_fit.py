@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from rbr_service.build import rules_folder
+from rbr_service.rbr.model import Weights
 
 from .commands import here, refused, said
 
@@ -80,6 +81,22 @@ def test_the_origins_command_makes_the_weights_again(ranked: Path, tmp_path: Pat
     _, command, *words = shlex.split(first["origin"]["command"])
     said(command, *words, *QUICK, "-o", tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_intervals_of_the_weights_are_kept_and_are_no_part_of_their_version(
+    ranked: Path, tmp_path: Path
+) -> None:
+    drawn, plain = tmp_path / "drawn.json", tmp_path / "plain.json"
+    found = fitted(drawn, "--data", ranked, *SIMULATED, "--bootstrap", "20")
+    for name, kind in found["origin"]["response_types"].items():
+        assert kind["intervals"].keys() == found["response_types"][name]["weights"].keys()
+        assert all(one.keys() == {"low", "high"} for one in kind["intervals"].values())
+        assert all(one["low"] <= one["high"] for one in kind["intervals"].values())
+        assert any(one["low"] < one["high"] for one in kind["intervals"].values())
+    assert "--bootstrap 20" in found["origin"]["command"], "the command makes the same file again"
+    without = fitted(plain, "--data", ranked, *SIMULATED)
+    assert all(kind["intervals"] == {} for kind in without["origin"]["response_types"].values())
+    assert Weights.load(drawn, "").version == Weights.load(plain, "").version
 
 
 def test_auto_takes_the_least_strength_that_suffices(ranked: Path, tmp_path: Path) -> None:
@@ -426,6 +443,10 @@ def test_make_weights_gives_the_shipped_weights(repository: Path, tmp_path: Path
         for kind in types[1]:
             assert types[0][kind]["hash"] == types[1][kind]["hash"]
             assert types[0][kind]["weights"] == pytest.approx(types[1][kind]["weights"], abs=1e-3)
+            made_, shipped_ = (origin["response_types"][kind]["intervals"] for origin in origins)
+            assert made_.keys() == shipped_.keys() == types[1][kind]["weights"].keys()
+            for feature, interval in made_.items():
+                assert interval == pytest.approx(shipped_[feature], abs=1e-2), (kind, feature)
 
 
 def test_shipped_safety_weights_rank_and_leave_room_for_the_base_reward() -> None:

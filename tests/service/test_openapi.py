@@ -43,7 +43,7 @@ SCORING = set(SCORED)
 RELOAD, SESSION, READ = "/v1/policy/reload", "/v1/session", "/v1/read"
 LIVE = "/v1/live"  # it has no end, so no request of it can be tried: tests/service/test_live.py
 POSTED = (*sorted(SCORING), RELOAD, SESSION, READ)
-ROUTES = (*POSTED, "/v1/policy", "/healthz", "/readyz", "/metrics")
+ROUTES = (*POSTED, "/v1/policy", "/v1/policies", "/v1/policy/diff", "/healthz", "/readyz", "/metrics")
 
 
 @pytest.fixture(scope="module")

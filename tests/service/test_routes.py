@@ -4,12 +4,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from rbr_service.app import create_app
+from rbr_service.build import rules_folder
 from rbr_service.errors import RequestError
 from rbr_service.graders.base import Grade, GradeRequest, Verdict
 from rbr_service.graders.fixed import FixedGrader
@@ -375,6 +377,22 @@ def test_the_policy_in_force_is_told(client: TestClient) -> None:
     assert policy["question_hashes"].keys() == policy["content"]["propositions"].keys()
     assert policy["content"]["classes"][0] == "ideal"
     assert policy["reward_range"].keys() == set(TYPES)
+
+
+def test_the_weights_intervals_are_told_where_the_fit_left_them(
+    client: TestClient, make_state: MakeState, tmp_path: Path
+) -> None:
+    told = client.get("/v1/policy").json()
+    fitted = json.loads((rules_folder() / "safety.lexical.json").read_text())
+    kinds = fitted["origin"]["response_types"]
+    assert told["weight_intervals"] == {name: kind["intervals"] for name, kind in kinds.items()}
+    del kinds["comply"]["intervals"]
+    kinds["hard_refusal"]["intervals"]["p:of_an_older_policy"] = {"low": 0, "high": 1}
+    older = tmp_path / "older.json"
+    older.write_text(json.dumps(fitted))
+    again = TestClient(create_app(make_state(weights=older))).get("/v1/policy").json()
+    assert again["weight_intervals"] == {**told["weight_intervals"], "comply": {}}
+    assert again["reward_version"] == told["reward_version"]
 
 
 def test_no_reward_lies_outside_the_range_that_is_told(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 """The reward is the sum of its terms, and weights refuse to serve what they were not fitted to."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,26 @@ def test_weights_whose_sum_could_overflow_are_refused(tmp_path: Path, value: str
     number = next(iter(Weights.load(FILE, "").response_types["comply"].weights.values()))
     path.write_text(text.replace(str(number), value, 1))
     with pytest.raises(WeightsError, match=r"finite|1000000"):
+        Weights.load(path, "rbr fit")
+
+
+def test_intervals_are_those_of_the_file_and_none_where_it_has_none(weights: Weights) -> None:
+    found = weights.intervals("comply")
+    assert found.keys() == weights.response_types["comply"].weights.keys()
+    assert all(one.low <= one.high for one in found.values())
+    assert weights.intervals("no_such_type") == {}
+    older = weights.model_copy(update={"origin": {"command": "rbr fit"}})
+    assert older.intervals("comply") == {}
+    assert older.version == weights.version
+
+
+@pytest.mark.parametrize("low", [None, "x", [], float("nan")])
+def test_an_interval_that_is_none_is_refused_by_its_place(tmp_path: Path, low: object) -> None:
+    content = json.loads(FILE.read_text())
+    content["origin"]["response_types"]["comply"]["intervals"]["p:judgement"]["low"] = low
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"origin\.response_types\.comply\.intervals\.p:judgement\.low"):
         Weights.load(path, "rbr fit")
 
 

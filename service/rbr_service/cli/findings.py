@@ -37,6 +37,11 @@ def origin(experiment: Experiment, strength: Strength, types: Mapping[str, dict[
             name: {
                 "strength": found["strength"]["chosen"],
                 "train": found["train"],
+                "intervals": {
+                    feature: {"low": weight["low"], "high": weight["high"]}
+                    for feature, weight in found["weights"].items()
+                    if "low" in weight
+                },
                 **({"held_out": found["held_out"]} if "held_out" in found else {}),
             }
             for name, found in types.items()

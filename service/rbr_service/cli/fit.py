@@ -31,6 +31,7 @@ from rbr_service.rbr.policy import Policy, load
 from rbr_service.rbr.ranked import Ranked
 
 LEAST_RESAMPLES = 20
+CHOSEN = (*NAMES, "strength", "wanted_error", "bootstrap")  # options that decide what is in the file
 
 
 class StrengthType(click.ParamType[Strength]):
@@ -133,7 +134,7 @@ def fit(
     wanted = wanted_error if strength == "auto" else None
     types = _evidence(compared, strong, experiment, bootstrap, wanted)
     origin = {
-        "command": f"{fit_command(settings)} {said((*NAMES, 'strength', 'wanted_error'))}".strip(),
+        "command": f"{fit_command(settings)} {said(CHOSEN)}".strip(),
         **findings.origin(experiment, strength, types),
     }
     weights = _weights(policy, backends, strong, origin)

@@ -1,10 +1,12 @@
 """`rbr policy`: check, show and compare policies."""
 
+from collections.abc import Sequence
+
 import click
 
 from rbr_service.build import policy_path
-from rbr_service.rbr.policy import Policy, load
-from rbr_service.rbr.schema import Condition
+from rbr_service.rbr.difference import Difference, difference
+from rbr_service.rbr.policy import load, spell
 
 
 @click.group()
@@ -57,58 +59,27 @@ def show(name: str) -> None:
 def diff(old: str, new: str) -> None:
     """Say what changes between two policies, what must be graded again and whose weights are void."""
     before, after = load(policy_path(old)), load(policy_path(new))
-    if before.version == after.version:
+    found = difference(before, after)
+    if found.same:
         click.echo("the same policy")
         return
     click.echo(f"{before.version[:12]} -> {after.version[:12]}")
-    questions = changes(before.question_hashes, after.question_hashes)
-    types = changes(_hashes(before), _hashes(after))
-    _print_regraded(before, after, questions)
-    _print("questions no longer asked", [key for key, how in questions if how == "removed"])
-    _print(
-        "response types whose weights are void",
-        [f"{key} ({how})" for key, how in types if how != "added"],
-    )
-    _print("response types that need weights", [key for key, how in types if how == "added"])
-    rest = [
-        key
-        for key in type(before.file).model_fields
-        if key not in ("propositions", "rules", "derived")
-        and getattr(before.file, key) != getattr(after.file, key)
-    ]
-    _print("other keys that changed", rest)
+    _print_regraded(found)
+    _print("questions no longer asked", [one.name for one in found.questions if one.how == "removed"])
+    _print("response types whose weights are void", [f"{one.name} ({one.how})" for one in found.void])
+    _print("response types that need weights", found.needy)
+    _print("other keys that changed", found.keys)
 
 
-def _print_regraded(before: Policy, after: Policy, questions: list[tuple[str, str]]) -> None:
+def _print_regraded(found: Difference) -> None:
     """What verdicts kept by content no longer cover, which depends on the prompt layout."""
-    edited = [f"{key} ({how})" for key, how in questions if how != "removed"]
-    # The book holds every question in the file's order.
-    same_book = list(before.question_hashes.items()) == list(after.question_hashes.items())
-    everything = f"all {len(after.question_hashes)}, each at the cost of about one line"
-    _print("questions to grade again with layout book", [] if same_book else [everything])
+    edited = [f"{one.name} ({one.how})" for one in found.questions if one.how != "removed"]
+    book = found.graded_again(book=True)
+    everything = [f"all {len(book)}, each at the cost of about one line"] if book else []
+    _print("questions to grade again with layout book", everything)
     _print("questions to grade again with layout conversation-first or released", edited)
-    _print("response types whose weights are void with layout book", [] if same_book else ["all"])
+    _print("response types whose weights are void with layout book", ["all"] if book else [])
 
 
-def changes(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str]]:
-    """(name, added | removed | changed), in order of the names."""
-    return [
-        (key, "added" if key not in before else "removed" if key not in after else "changed")
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
-
-
-def spell(condition: Condition) -> str:
-    """A condition in words."""
-    if isinstance(condition, list):
-        return " or ".join(f"({spell(part)})" for part in condition)
-    return " and ".join(name if wanted else f"not {name}" for name, wanted in condition.items())
-
-
-def _hashes(found: Policy) -> dict[str, str]:
-    return {name: kind.hash for name, kind in found.response_types.items()}
-
-
-def _print(title: str, entries: list[str]) -> None:
+def _print(title: str, entries: Sequence[str]) -> None:
     click.echo(f"{title}: {', '.join(entries) or 'none'}")

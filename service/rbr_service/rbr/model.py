@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rbr_service.errors import WeightsError
 from rbr_service.rbr.calibration import NONE, Calibration, GraderIdentity
@@ -24,6 +24,7 @@ from rbr_service.rbr.reach import reach
 
 # Far above any fit; a sum of such terms stays finite.
 Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -37,8 +38,25 @@ class TypeWeights(_Part):
     weights: dict[str, Weight]
 
 
+class Bounds(_Part):
+    """A weight's 95% interval: bootstrap over the prompts of the fit."""
+
+    low: Finite
+    high: Finite
+
+
+class _Fitted(BaseModel):
+    intervals: dict[str, Bounds] = {}
+
+
+class _Origin(BaseModel):
+    """What is read of an origin; the rest is for people."""
+
+    response_types: dict[str, _Fitted] = {}
+
+
 class Weights(_Part):
-    """A weights file. `origin` tells how to make it again."""
+    """A weights file. `origin` tells how to make it again, and how sure the fit was of each weight."""
 
     policy: str
     grader: GraderIdentity
@@ -46,6 +64,17 @@ class Weights(_Part):
     base_reward: str
     response_types: dict[str, TypeWeights]
     origin: dict[str, Any]
+
+    @field_validator("origin")
+    @classmethod
+    def _sound(cls, origin: dict[str, Any]) -> dict[str, Any]:
+        _Origin.model_validate(origin)
+        return origin
+
+    def intervals(self, response_type: str) -> dict[str, Bounds]:
+        """The interval of each weight of a type, by feature; {} where the file tells none."""
+        fitted = _Origin.model_validate(self.origin).response_types.get(response_type)
+        return fitted.intervals if fitted else {}
 
     @property
     def version(self) -> str:
@@ -178,6 +207,7 @@ class LinearModel:
         """Build with `bind`, which finds the mismatches."""
         self.weights = weights
         self.calibration = version(calibration)
+        self.calibrated = frozenset(calibration.propositions if calibration else ())
         self.mismatches = mismatches
         self.types = {
             name: TypeModel(kind, _complete(kind, weights), calibration)

@@ -189,6 +189,13 @@ def expand(condition: Conditions, derived: Mapping[str, Conditions]) -> list[Any
     return ["all", sorted(parts, key=json.dumps)]
 
 
+def spell(condition: Conditions) -> str:
+    """A condition in words."""
+    if not isinstance(condition, Mapping):
+        return " or ".join(f"({spell(part)})" for part in condition)
+    return " and ".join(name if wanted else f"not {name}" for name, wanted in condition.items())
+
+
 def _labels(file: PolicyFile) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name, spec in file.response_types.items():
