@@ -1,7 +1,7 @@
 // The choice of a response type: how many scores each has, and whether a sign is to be watched.
 
 import { h, unique } from "../dom.js";
-import { count } from "../format.js";
+import { many } from "./words.js";
 
 export const named = (kind) => kind ?? "out_of_scope";
 
@@ -29,7 +29,7 @@ export function kinds(onchange) {
     }
     for (const { kind, scores, watched } of found) {
       const { said } = options.get(kind) ?? option(kind);
-      said.textContent = watched ? `${count(scores)} scores, watch` : `${count(scores)} scores`;
+      said.textContent = watched ? `${many(scores)}, watch` : many(scores);
       said.className = watched ? "warning" : "muted";
     }
     if (!found.length) taken = false;

@@ -3,7 +3,7 @@
 import { data, h, name, table } from "../dom.js";
 import { count, excerpt, fixed } from "../format.js";
 import { address, pack } from "../link.js";
-import { clock } from "./clock.js";
+import { clock } from "./words.js";
 
 const columns = [
   { title: "Time", head: true },

@@ -1,6 +1,6 @@
 // The charts of one response type: now against its baseline, by shape and text as well as by colour.
 
-import { classColour, figure } from "../chart.js";
+import { around, classColour, figure } from "../chart.js";
 import { data, h, name, table } from "../dom.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { DRIFT, drifts } from "./signs.js";
@@ -121,7 +121,7 @@ function lengths({ now, baseline }) {
     draw: () => ({
       height: 220, marginLeft: 40, marginRight: 12, marginTop: 24, marginBottom: 36, grid: true,
       x: { type: "log", label: "characters, log scale", labelAnchor: "center", labelArrow: "none", ticks: 4, tickFormat: "~s" },
-      y: { label: null, ticks: 5, nice: true },
+      y: { label: null, ticks: 5, domain: around(now.map(({ reward }) => reward)) },
       marks: [
         ...means.map(({ at, dash }) => Plot.ruleX([Math.max(1, at)], { stroke: "currentColor", strokeDasharray: dash })),
         Plot.dot(now, { x: ({ characters }) => Math.max(1, characters), y: "reward", r: 2.5, fill: NOW, fillOpacity: 0.5 }),

@@ -1,7 +1,8 @@
 // The signs of reward hacking: the checks of deploy/observability/prometheus/rules.yml, group rbr-reward, with its
 // limits, over the scores that the page holds instead of hours.
 
-import { count, fixed, percent, signed } from "../format.js";
+import { fixed, percent, signed } from "../format.js";
+import { many } from "./words.js";
 import { classCounts, lengthCorrelation, mean, rates, spread } from "./statistics.js";
 
 export const ENOUGH = 200; // scores, before which a sign would be chance
@@ -22,8 +23,8 @@ const judged = (bad) => (bad ? "watch" : "ok");
 
 // Why a sign cannot be told, or "". Signs that compare need a whole baseline besides.
 function lacking({ now, baseline }, compares) {
-  if (compares && !baseline) return `the baseline is not whole: ${count(now.length)} scores so far`;
-  return now.length < ENOUGH ? `needs ${ENOUGH} scores, has ${count(now.length)}` : "";
+  if (compares && !baseline) return `the baseline is not complete: ${many(now.length)} so far`;
+  return now.length < ENOUGH ? `needs ${ENOUGH} scores, has ${now.length}` : "";
 }
 
 function drift(compared, { propositions }) {

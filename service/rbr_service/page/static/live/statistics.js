@@ -41,10 +41,11 @@ export function quantile(values, share) {
 // How far the middle 80% lie apart.
 export const spread = (values) => quantile(values, 0.9) - quantile(values, 0.1);
 
-// Edges of at most about `count` bins with round numbers that hold all the values.
+// Edges of at most about `count` bins with round numbers that hold all the values; equal ones stand in the middle.
 export function edges(values, count = 20) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const step = roundUp((high - low || 1) / count);
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = least < most ? [least, most] : [least - 0.5, most + 0.5];
+  const step = roundUp((high - low) / count);
   const first = Math.floor(low / step);
   const last = Math.max(first + 1, Math.floor(high / step) + 1);
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);

@@ -2,13 +2,13 @@
 
 import { h, table } from "../dom.js";
 import { count, short } from "../format.js";
-import { clock } from "./clock.js";
 import { kinds, named } from "./kinds.js";
 import { listing } from "./listing.js";
 import { pictures } from "./pictures.js";
 import { Scores } from "./scores.js";
 import { signs } from "./signs.js";
 import { connect } from "./stream.js";
+import { clock, many } from "./words.js";
 
 const PACE = 1000; // ms between drawings
 const STATES = {
@@ -122,13 +122,13 @@ function told({ hello, rows, total, leftOut }) {
   const version = `reward version ${short(hello.reward_version)}, in force here since ${clock(hello.since)}`;
   if (!rows.length) return `This replica has no scores yet (${version}).`;
   const thinned = leftOut ? ` ${count(leftOut)} came too fast and are left out, evenly.` : "";
-  return `The last ${count(rows.length)} scores of this replica since ${clock(rows[0].time)} (${version}); ${count(total)} in all.${thinned}`;
+  return `The last ${many(rows.length)} of this replica since ${clock(rows[0].time)} (${version}); ${count(total)} in all.${thinned}`;
 }
 
 function spans(kind, { now, baseline }, hello) {
   const from = clock(now[0].time);
-  if (!baseline) return `Now: the first ${count(now.length)} scores of ${kind}, since ${from}. At ${count(hello.baseline)} they become its baseline, and later ones are compared with them.`;
-  return `Now: the last ${count(now.length)} scores of ${kind}, since ${from}. Baseline: its first ${count(baseline.length)}, from ${clock(baseline[0].time)} to ${clock(baseline.at(-1).time)}.`;
+  if (!baseline) return `Now: the first ${many(now.length)} of ${kind}, since ${from}. At ${count(hello.baseline)} they become its baseline, and later ones are compared with them.`;
+  return `Now: the last ${many(now.length)} of ${kind}, since ${from}. Baseline: its first ${count(baseline.length)}, from ${clock(baseline[0].time)} to ${clock(baseline.at(-1).time)}.`;
 }
 
 const signTable = (found) =>

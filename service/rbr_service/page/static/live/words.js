@@ -1,3 +1,9 @@
+// How this view says times and numbers of scores.
+
+import { count } from "../format.js";
+
+export const many = (scores) => `${count(scores)} ${scores === 1 ? "score" : "scores"}`;
+
 // Times of the day here: "10:42", or with seconds "10:42:31"; of another day with its date.
 export function clock(seconds, exact = false) {
   const time = new Date(seconds * 1000);
