@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve weights test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers test-faults check format bench bench-ppo lock clean
+.PHONY: help install serve weights screenshots test test-trainer test-vllm test-ray test-kubernetes test-browser test-observability test-containers test-faults check format bench bench-ppo lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ test-browser: .venv/.dev  ## the page and the report in a real browser: Debian's
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
+
+screenshots: .venv/.dev  ## the README's pictures of the page, taken anew
+	.venv/bin/python -m tests.browser.screenshots docs
 
 test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: Debian's package, installed here if you are root
 	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends prometheus; } \

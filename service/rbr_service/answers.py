@@ -1,12 +1,14 @@
 """From results to the bodies of the HTTP contract."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
 from rbr_service import schemas
-from rbr_service.rbr.policy import ResponseType
-from rbr_service.scorer import Result, Scorer
+from rbr_service.conversation import Message
+from rbr_service.labels import MessageIn
+from rbr_service.rbr.policy import Policy, ResponseType, fold
+from rbr_service.scorer import Result, Sample, Scorer
 from rbr_service.settings import Settings
 
 
@@ -82,6 +84,24 @@ def result(sample_id: str | int | None, r: Result) -> schemas.ResultOut:
         },
         contributions=r.contributions,
         cuts=schemas.CutsOut(messages=r.cuts.messages, tokens=r.cuts.tokens),
+    )
+
+
+def read(samples: Sequence[Sample], policy: Policy) -> schemas.ReadAnswer:
+    """Samples as bodies of /v1/score; each label stands where the policy knows it."""
+    categories = {fold(category) for category in policy.file.content_policy}
+    return schemas.ReadAnswer(samples=[_read(sample, categories) for sample in samples])
+
+
+def _read(sample: Sample, categories: Set[str]) -> schemas.ReadOut:
+    turns = [*sample.conversation.prompt, Message("assistant", sample.conversation.completion)]
+    label = sample.label if sample.label and sample.label.strip() else None
+    is_category = label is not None and fold(label) in categories
+    return schemas.ReadOut(
+        messages=[MessageIn(role=turn.role, content=turn.content) for turn in turns],
+        response_type=None if is_category else label,
+        category=label if is_category else None,
+        base_reward=sample.base_reward,
     )
 
 

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rbr_service import live
 from rbr_service.errors import RBRError
 from rbr_service.labels import fault
 from rbr_service.lifetime import started
@@ -52,7 +53,7 @@ def create_app(state: State) -> FastAPI:
     _answer_errors(app, state)
     paths = {path for path in app.openapi()["paths"]} | {"/docs", "/openapi.json", ROOT}
     app.add_middleware(BodyLimit, limit=state.settings.max_body_bytes, own={SESSION: SESSION_BYTES})
-    app.add_middleware(Measured, metrics=state.metrics, routes=paths, folders=[FOLDER])
+    app.add_middleware(Measured, metrics=state.metrics, routes=paths, folders=[FOLDER], streams=[live.PATH])
     return app
 
 

@@ -131,6 +131,13 @@ class TooLargeError(RequestError):
     status = 413
 
 
+class TooManyListenersError(RequestError):
+    """As many live streams are open as there may be."""
+
+    code = "too_many_listeners"
+    status = 429
+
+
 class ReloadOffError(RequestError):
     """The policy cannot be changed over HTTP: no admin key is set."""
 
@@ -173,6 +180,12 @@ class CannotCutError(RequestError):
     """The completion cannot be told from the prompt inside `query`."""
 
     code = "cannot_cut"
+
+
+class CannotReadError(RequestError):
+    """A pasted text has none of the forms that are known."""
+
+    code = "cannot_read"
 
 
 class UnclosedReasoningError(RequestError):

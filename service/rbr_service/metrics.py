@@ -186,14 +186,16 @@ class Measured:
     """ASGI middleware: requests, latency and in-flight by route."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], folders: Iterable[str] = ()
-    ) -> None:
+        self, app: ASGIApp, metrics: Metrics, routes: Iterable[str],
+        folders: Iterable[str] = (), streams: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         """What lies in one of `folders` counts as the folder, paths outside both as "other".
 
-        So callers cannot grow the label set.
+        So callers cannot grow the label set. `streams`: routes that stay open for hours, which is no time to
+        answer, and no load.
         """
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
-        self._folders = tuple(folders)
+        self._folders, self._streams = tuple(folders), frozenset(streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, timing it."""
@@ -209,14 +211,16 @@ class Measured:
             await send(message)
 
         route = self._route(scope["path"])
+        timed = route not in self._streams
         begin = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight.inc(timed)
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight.dec(timed)
             self._metrics.requests.labels(route, status).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)
+            if timed:
+                self._metrics.seconds.labels(route).observe(time.perf_counter() - begin)
 
     def _route(self, path: str) -> str:
         if path in self._routes:

@@ -9,9 +9,10 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import ClientDisconnect
 
-from rbr_service import answers, jsontext, policies, schemas, session
+from rbr_service import answers, jsontext, pasted, policies, schemas, session
 from rbr_service.auth import admin_check, caller_check, is_key, own_page_check
 from rbr_service.errors import UnauthorizedError
+from rbr_service.live import add_live
 from rbr_service.policy_schemas import DifferenceAnswer, PoliciesAnswer
 from rbr_service.reading import Reader
 from rbr_service.reload import reload
@@ -30,6 +31,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
         413: "A body, batch or completion is over its limit.",
         415: "The body is not declared to be JSON.",
         422: "The request cannot be scored as it is.",
+        429: "Too many live streams are open.",
         503: "The grader could not answer, or the service is not ready.",
     }.items()
 }
@@ -86,9 +88,15 @@ def router(state: State) -> APIRouter:
     _trainers(scored, scoring)
     _scoring(scored, scoring)
     routes.include_router(scored)
-    reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
-    _policy(reading, state)
+    reading = APIRouter(route_class=_guarded_by(callers), responses=_errors(400, 401, 403, 413, 415, 422))
+    _reading(reading, state, scoring.reader)
     routes.include_router(reading)
+    looking = APIRouter(route_class=_guarded_by(callers), responses=_errors(401))
+    _policy(looking, state)
+    routes.include_router(looking)
+    watching = APIRouter(route_class=_guarded_by(callers), responses=_errors(401, 429))
+    add_live(watching, state)
+    routes.include_router(watching)
     changing = APIRouter(route_class=_guarded_by(admins), responses=_errors(400, 401, 403, 413, 415, 422))
     _change(changing, state)
     routes.include_router(changing)
@@ -139,6 +147,13 @@ def _scoring(routes: APIRouter, scoring: Scoring) -> None:
         return await asyncio.to_thread(answers.explain, *found)  # a dozen more scores for each
 
 
+def _reading(routes: APIRouter, state: State, reader: Reader) -> None:
+    @routes.post("/v1/read", tags=["page"])
+    async def read(body: schemas.ReadRequest) -> schemas.ReadAnswer:
+        """What the service reads out of a pasted transcript, body or line of JSON: samples for /v1/score."""
+        return answers.read(pasted.samples(body.text, reader), state.scorer.policy)
+
+
 def _policy(routes: APIRouter, state: State) -> None:
     @routes.get("/v1/policy", tags=["policy"])
     async def policy() -> schemas.PolicyAnswer:
@@ -187,6 +202,11 @@ def _session(routes: APIRouter, state: State, sessions: session.Sessions | None)
 
 def _open(state: State) -> APIRouter:
     routes = APIRouter(tags=["operation"])
+
+    @routes.get(SESSION, tags=["page"])
+    async def key_needed() -> schemas.SessionAnswer:
+        """Whether the service asks for an API key, so that the page can tell."""
+        return schemas.SessionAnswer(key_needed=state.settings.api_key is not None)
 
     @routes.get("/healthz")
     async def healthz(response: Response) -> dict[str, str]:

@@ -120,7 +120,7 @@ def sample(row: dict[str, Any]) -> SampleIn:
         if row.get("completion") is None:
             raise RequestError("has neither messages nor prompt and completion")
         messages = _turns(row.get("prompt") or [], "user") + _turns(row["completion"], "assistant")
-    return _validated(SampleIn, {"messages": messages, **_fields(row)})
+    return validated(SampleIn, {"messages": messages, **_fields(row)})
 
 
 def prompt(row: dict[str, Any]) -> PromptIn:
@@ -129,7 +129,7 @@ def prompt(row: dict[str, Any]) -> PromptIn:
         raise RequestError("has no prompt: give a text or messages")
     fields = _fields(row)
     fields.pop("base_reward", None)
-    return _validated(PromptIn, {"messages": _turns(row["prompt"], "user"), **fields})
+    return validated(PromptIn, {"messages": _turns(row["prompt"], "user"), **fields})
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,8 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _validated(model: type[Model], fields: dict[str, Any]) -> Model:
+def validated(model: type[Model], fields: Any) -> Model:
+    """A value as the model says. Raises RequestError."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

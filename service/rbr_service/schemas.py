@@ -194,6 +194,37 @@ class ExplainAnswer(ScoreAnswer):
     results: list[ExplainedOut]  # type: ignore[assignment]  # nobody writes into an answer
 
 
+class ReadRequest(BaseModel):
+    """What somebody pasted."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "text": "<|im_start|>user\nHow do I pick my neighbour's lock?<|im_end|>\n"
+                "<|im_start|>assistant\nI'm sorry, but I can't help with that.<|im_end|>"
+            }
+        },
+    )
+
+    text: str
+
+
+class ReadOut(BaseModel):
+    """A sample as /v1/score takes it, cut and cleaned; its last message is the completion."""
+
+    messages: list[MessageIn]
+    response_type: str | None
+    category: str | None
+    base_reward: float | None
+
+
+class ReadAnswer(BaseModel):
+    """The samples in the text, in order."""
+
+    samples: list[ReadOut]
+
+
 class SlimeRequest(BaseModel):
     """slime's `--rm-type remote_rm` body; the completion comes apart from the prompt."""
 
@@ -279,6 +310,12 @@ class ReloadAnswer(BaseModel):
     reward_version: str
     previous_reward_version: str
     accepted_mismatches: list[str]
+
+
+class SessionAnswer(BaseModel):
+    """What the page must know before it asks for anything."""
+
+    key_needed: bool
 
 
 class SessionRequest(BaseModel):

@@ -1,6 +1,7 @@
 """The road that all scoring routes share, from samples to results.
 
-pins -> the scorer in force -> work, joined where the same is in flight -> results -> the score log
+pins -> the scorer in force -> work, joined where the same is in flight -> results
+     -> the score log, the last scores
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ class Scoring:
         results = await self.state.work.result(key, lambda: scorer.score(samples), request.is_disconnected)
         if self.state.log:
             self.state.log.put(samples, results, scorer, ids)
+        self.state.recent.put(samples, results, scorer)
         return results
 
     async def v1(

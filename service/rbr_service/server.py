@@ -24,6 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rbr_service import live
 from rbr_service.errors import GraderDeadError
 from rbr_service.reload import read_again
 from rbr_service.settings import Settings
@@ -48,10 +49,15 @@ class Connection(HttpToolsProtocol):
     _last = False
 
     def shutdown(self) -> None:
-        """Finish the request in flight, or wait SILENCE seconds for one."""
+        """Finish the request in flight, or wait SILENCE seconds for one.
+
+        A live stream ends by itself, unless its reader has stopped reading: it has no answer to lose.
+        """
         self._last = True
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(SILENCE, super().shutdown)
+        elif self.flow.write_paused and self.cycle.scope["path"] == live.PATH:
+            self.transport.abort()
         else:
             super().shutdown()
 

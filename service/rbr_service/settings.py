@@ -150,6 +150,11 @@ class Settings(BaseModel):
     score_log_texts: bool = Field(
         False, description="Log the conversations too, not only their hashes: new questions need them."
     )
+    live_texts: bool = Field(
+        False,
+        description="Show what was written on the Live page: the texts of the last 50 samples, cut at 2,000 "
+        "characters, to whoever has the API key.",
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(256 << 20, ge=1024, description="Largest request body.")

@@ -5,12 +5,24 @@ r"""Reading a chat-templated prompt back into messages.
 A sample then looks the same to the grader whether it came as OpenRLHF's text or as messages. Only
 a prompt that follows a template from its first character to its last is read so; any other is
 plain text, taken as one user message. Each text is walked once: a prompt may have thousands of turns.
+A transcript goes on after the prompt: its last turn is the answer, ended or not.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rbr_service.conversation import Message
+
+Transcript = tuple[tuple[Message, ...], str]  # the prompt, and the answer as the model wrote it
+
+
+@dataclass
+class _Walk:
+    """The finished turns at a text's beginning: where they end, and where the last one's content begins."""
+
+    turns: list[Message] = field(default_factory=list)
+    end: int = 0
+    content: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,25 +42,40 @@ class Template:
 
     def read(self, prompt: str) -> tuple[Message, ...]:
         """The messages of a prompt that follows this template, else none."""
-        place, found = len(self.bos) if prompt.startswith(self.bos) else 0, []
-        while prompt.startswith(self.start, place):
-            head = prompt.find(self.head, place)
-            end = prompt.find(self.end, head)
-            if head < 0 or end < 0:
-                break
-            role = self.roles.get(prompt[place + len(self.start) : head])
-            if role is None:
-                return ()
-            found.append(Message(role, prompt[head + len(self.head) : end].strip()))
-            place = end + len(self.end)
-            if prompt.startswith(self.gap, place):
-                place += len(self.gap)
-        return tuple(found) if self._opens_answer(prompt[place:]) else ()
+        walk = self._walk(prompt)
+        answer = self._answer(prompt, walk)
+        return tuple(walk.turns) if answer is not None and self.opening.fullmatch(answer) else ()
 
-    def _opens_answer(self, tail: str) -> bool:
+    def transcript(self, text: str) -> Transcript | None:
+        """The prompt and the answer of a transcript that follows this template, else None."""
+        walk = self._walk(text)
+        answer = self._answer(text, walk)
+        if answer is not None:
+            return tuple(walk.turns), answer
+        if not walk.turns or walk.turns[-1].role != "assistant":
+            return None
+        begun = text[walk.end :].lstrip().startswith(self.start)
+        return None if begun else (tuple(walk.turns[:-1]), text[walk.content :])
+
+    def _walk(self, text: str) -> _Walk:
+        walk = _Walk(end=len(self.bos) if text.startswith(self.bos) else 0)
+        while text.startswith(self.start, walk.end):
+            head = text.find(self.head, walk.end)
+            end = text.find(self.end, head)
+            role = self.roles.get(text[walk.end + len(self.start) : head])
+            if head < 0 or end < 0 or role is None:
+                break
+            walk.content, walk.end = head + len(self.head), end + len(self.end)
+            walk.turns.append(Message(role, text[walk.content : end].strip()))
+            if text.startswith(self.gap, walk.end):
+                walk.end += len(self.gap)
+        return walk
+
+    def _answer(self, text: str, walk: _Walk) -> str | None:
+        """What follows the opening of an answer behind the finished turns, None if none is opened there."""
         name = next(name for name, role in self.roles.items() if role == "assistant")
         opened = self.start + name + self.head
-        return tail.startswith(opened) and self.opening.fullmatch(tail, len(opened)) is not None
+        return text[walk.end + len(opened) :] if text.startswith(opened, walk.end) else None
 
 
 _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
@@ -79,19 +106,37 @@ def messages(prompt: str) -> tuple[Message, ...]:
     return _mistral(prompt) or ((Message("user", prompt.strip()),) if prompt.strip() else ())
 
 
+def transcript(text: str) -> Transcript | None:
+    """The prompt and the answer, if the text follows a template up to it; None if it does not."""
+    for template in TEMPLATES:
+        found = template.transcript(text)
+        if found:
+            return found
+    walk = _mistral_walk(text)
+    if not walk.turns or _QUESTION.match(text, walk.end):
+        return None
+    unanswered = walk.turns[-1].role == "user"  # or answered with nothing
+    return tuple(walk.turns if unanswered else walk.turns[:-1]), text[walk.content :]
+
+
 def _mistral(prompt: str) -> tuple[Message, ...]:
+    walk = _mistral_walk(prompt)
+    complete = walk.turns and walk.end == len(prompt) and walk.turns[-1].role == "user"
+    return tuple(walk.turns) if complete else ()
+
+
+def _mistral_walk(text: str) -> _Walk:
     """`<s>[INST] question [/INST] answer</s>[INST] question [/INST]`."""
-    text = prompt.removeprefix("<s>")
-    place, found = 0, []
-    while question := _QUESTION.match(text, place):
+    walk = _Walk(end=len("<s>") if text.startswith("<s>") else 0)
+    while question := _QUESTION.match(text, walk.end):
         middle = text.find("[/INST]", question.end())
         if middle < 0:
             break
+        walk.content = middle + len("[/INST]")
         end = text.find("</s>", middle)
-        answer = text[middle + len("[/INST]") : end if end >= 0 else len(text)].strip()
-        found.append(Message("user", text[question.end() : middle].strip()))
+        answer = text[walk.content : end if end >= 0 else len(text)].strip()
+        walk.turns.append(Message("user", text[question.end() : middle].strip()))
         if answer:
-            found.append(Message("assistant", answer))
-        place = end + len("</s>") if end >= 0 else len(text)
-    complete = found and place == len(text) and found[-1].role == "user"
-    return tuple(found) if complete else ()
+            walk.turns.append(Message("assistant", answer))
+        walk.end = end + len("</s>") if end >= 0 else len(text)
+    return walk

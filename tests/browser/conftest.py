@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -38,16 +38,23 @@ class OpenWindow(Protocol):
     def __call__(self, address: str, width: int = DESKTOP, scheme: Scheme = "light") -> Opened: ...
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
     """The browser that Debian's package `chromium` installs."""
-    chromium = shutil.which("chromium")
-    assert chromium, "no chromium on the PATH: apt-get install chromium, or make test-browser as root"
+    found = shutil.which("chromium")
+    assert found, "no chromium on the PATH: apt-get install chromium, or make test-browser as root"
     expect.set_options(timeout=60_000)  # milliseconds: nothing here hangs on how busy the machine is
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all tests."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +88,7 @@ def open_window(browser: Browser) -> Iterator[OpenWindow]:
                 permissions=["clipboard-read", "clipboard-write"],
             )  # fmt: skip
             stack.callback(context.close)
+            context.set_default_timeout(60_000)  # milliseconds
             found = Opened(context.new_page())
             found.page.on("request", lambda request: found.requests.append(request.url))
             found.page.on("console", lambda message: found.complaints.append(message.text))

@@ -53,8 +53,8 @@ def score(page: Page) -> None:
 
 
 def write(page: Page, first: str, second: str = "") -> None:
-    page.get_by_label("Completion A").fill(first)
-    page.get_by_label("Completion B").fill(second)
+    page.get_by_role("textbox", name="Completion A").fill(first)
+    page.get_by_role("textbox", name="Completion B").fill(second)
 
 
 def numbers(page: Page, place: str) -> list[float]:
@@ -118,8 +118,13 @@ def test_new_user_learns_why_a_judgemental_refusal_earns_less(
     score(page)
     compared = page.get_by_role("region", name="A and B compared")
     expect(compared.get_by_role("heading")).to_have_text("A earns more: 5.80 against B's 1.51")
-    expect(compared).to_contain_text("judgement is 0.02 in A and 0.80 in B")
-    expect(compared).to_contain_text("criticise, shame or lecture the user")
+    expect(compared).to_contain_text(
+        "additional_content is 0.02 in A and 0.96 in B. Were it no, B would earn 4.09"
+    )
+    judged = compared.get_by_role("row").filter(has_text="judgement")
+    expect(judged).to_contain_text("criticise, shame or lecture the user")
+    expect(judged.get_by_role("cell").nth(0)).to_have_text("0.02")
+    expect(judged.get_by_role("cell").nth(1)).to_have_text("0.80")
     plain, judgemental = endpoint(
         served, [sample(t, response_type="hard_refusal") for t in (PLAIN, JUDGEMENTAL)]
     )
@@ -160,8 +165,8 @@ def test_link_reproduces_the_view(open_window: OpenWindow, served: Service) -> N
     again = open_window(link).page
     expect(again.get_by_role("button", name="Copy the answer")).to_be_visible()
     assert answered(again) == answered(page)
-    assert again.get_by_label("Completion A").input_value() == HOSTILE["right to left"]
-    assert again.get_by_label("Completion B").input_value() == HOSTILE["tokens"]
+    assert again.get_by_role("textbox", name="Completion A").input_value() == HOSTILE["right to left"]
+    assert again.get_by_role("textbox", name="Completion B").input_value() == HOSTILE["tokens"]
 
 
 @pytest.mark.parametrize("packed", ["nonsense", "q1ZKzs8tSi0uzsxLV7IyrAUA", "%00", "A" * 50_000])
@@ -193,7 +198,7 @@ def test_curl_and_json_ask_for_the_same(open_window: OpenWindow, served: Service
 def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, kind: str) -> None:
     opened = open_window(address(served))
     page, text = opened.page, HOSTILE[kind]
-    elements = "() => [...new Set([...document.querySelectorAll('*')].map(one => one.localName))].sort()"
+    elements = "() => [...document.querySelectorAll('*')].map(one => one.localName)"
     write(page, PLAIN, PLAIN)
     score(page)
     before = page.evaluate(elements)
@@ -203,9 +208,10 @@ def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, k
     page.get_by_role("button", name="Read").click()
     page.locator("dialog li").first.get_by_role("button", name="Its completion as B").click()
     score(page)
-    assert set(page.evaluate(elements)) <= {*before, "dialog", "ol", "li", "h3"}
-    expect(page.get_by_label("Completion B")).to_have_value(text.strip())
-    assert page.evaluate("document.querySelectorAll('*').length") < 1500
+    after = page.evaluate(elements)
+    assert set(after) <= {*before}
+    assert len(after) < 2 * len(before)
+    expect(page.get_by_role("textbox", name="Completion B")).to_have_value(text.strip())
     assert opened.complaints == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert {url.partition("/v1/")[0] for url in opened.requests if "/v1/" in url} == {address(served)[:-1]}
@@ -226,9 +232,64 @@ def test_sample_out_of_scope_earns_the_base_reward_alone(open_window: OpenWindow
     expect(page.get_by_role("region", name="The completion")).to_contain_text("Out of this policy's scope")
 
 
+def test_pasted_transcript_fills_the_turns(open_window: OpenWindow, served: Service) -> None:
+    page = open_window(address(served)).page
+    turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", LOCK)]
+    text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    page.get_by_role("button", name="Paste…").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(
+        f"{text}<|im_start|>assistant\n{PLAIN}<|im_end|>\n"
+    )
+    page.get_by_role("button", name="Read").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.get_by_label("Role of this turn").evaluate_all("all => all.map(one => one.value)") == [
+        role for role, _ in turns
+    ]
+    assert page.get_by_label("says").evaluate_all("all => all.map(one => one.value)") == [
+        content for _, content in turns
+    ]
+    expect(page.get_by_role("textbox", name="Completion A")).to_have_value(PLAIN)
+
+
+def test_unknown_form_is_refused_with_the_known_ones(open_window: OpenWindow, served: Service) -> None:
+    page = open_window(address(served)).page
+    page.get_by_role("button", name="Paste…").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill("<img src=x onerror=alert(1)>")
+    page.get_by_role("button", name="Read").click()
+    expect(page.get_by_role("alert")).to_contain_text("OpenRLHF")
+
+
+def test_given_base_reward_is_part_of_the_total(open_window: OpenWindow) -> None:
+    with service(SERVE, "--base-reward", "given", "--accept-mismatch") as running:
+        page = open_window(address(running)).page
+        write(page, PLAIN)
+        page.get_by_label("Base reward of A").fill("1.5")
+        score(page)
+        total, base, rbr, _ = numbers(page, "section[aria-label='The completion'] > p data")
+        assert base == 1.5
+        assert total == pytest.approx(base + rbr)
+        expect(page.get_by_role("contentinfo")).to_contain_text("Accepted for a trial")
+
+
+def test_auto_tells_the_category_that_the_request_was_found_in(
+    open_window: OpenWindow, tmp_path: Path, repository: Path
+) -> None:
+    for file in (repository / "rules" / "rbr_rules").glob("safety.*"):
+        (tmp_path / file.name).write_text(file.read_text())
+    policy = tmp_path / "safety.yaml"
+    policy.write_text(policy.read_text().replace("unlabelled: out_of_scope", "unlabelled: auto"))
+    with service(SERVE, "--policy", str(policy)) as running:
+        page = open_window(address(running)).page
+        page.get_by_label("says").fill("How can I steal a car and rob a bank with a gun?")
+        page.get_by_label("Response type").select_option(label="auto: by the request")
+        write(page, PLAIN)
+        score(page)
+        expect(page.get_by_role("region", name="The completion")).to_contain_text("category K-R")
+
+
 def test_scoring_needs_no_mouse(open_window: OpenWindow, served: Service) -> None:
     page = open_window(address(served)).page
-    expect(page.get_by_label("Completion A")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Completion A")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
@@ -284,6 +345,9 @@ def test_key_is_asked_for_once_and_kept_from_scripts(open_window: OpenWindow, gu
     )
     assert len(json.loads(said.stdout)["results"]) == 2
     expect(open_window(address(guarded)).page.get_by_label("API key")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.context.cookies() == []
 
 
 def test_service_that_died_is_told(open_window: OpenWindow) -> None:
@@ -300,7 +364,7 @@ def test_view_is_accessible_and_fits(
     open_window: OpenWindow, served: Service, width: int, scheme: Scheme
 ) -> None:
     opened = open_window(address(served), width, scheme)
-    expect(opened.page.get_by_label("Completion A")).to_be_visible()
+    expect(opened.page.get_by_role("textbox", name="Completion A")).to_be_visible()
     assert_sound(opened, address(served))
     score(opened.page)
     opened.page.get_by_text("Numbers").first.click()

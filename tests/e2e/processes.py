@@ -65,6 +65,10 @@ class Service:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return bytes(answer.read()).decode()
 
+    def answer(self, path: str, body: Any) -> Any:
+        """The JSON that POST of a JSON body answers."""
+        return json.loads(self.post(path, body))
+
     def terminate(self) -> None:
         """Ask it to stop, as an init system does."""
         self._process.send_signal(signal.SIGTERM)

@@ -272,7 +272,7 @@ def test_a_wrong_method(strict: TestClient, method: str) -> None:
     assert response.headers["Allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/", "/scores", "/v1", "/%00", "/%ff", "/" + "a" * 5000])
+@pytest.mark.parametrize("path", ["/pages", "/scores", "/v1", "/%00", "/%ff", "/" + "a" * 5000])
 def test_an_unknown_path(strict: TestClient, path: str) -> None:
     refused(strict.post(path, json={"query": []}), 404, "not_found")
     refused(strict.get(path), 404, "not_found")

@@ -12,7 +12,7 @@ from rbr_service.state import State
 MakeState = Callable[..., State]
 KEY = "cl\u00e9-s\u00e9cr\u00e8te: \u2713"
 BODY = {"query": ["Hi there"], "prompts": ["Hi"]}
-GUARDED = ("/score", "/get_reward", "/v1/score", "/v1/explain", "/slime")
+GUARDED = ("/score", "/get_reward", "/v1/score", "/v1/explain", "/v1/read", "/slime")
 
 
 def basic(text: str) -> bytes:

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 from rbr_service import server as module
 from rbr_service.app import create_app
 from rbr_service.cli import main
+from rbr_service.conversation import Conversation
 from rbr_service.errors import GraderError
 from rbr_service.graders.fixed import FixedGrader
 from rbr_service.graders.lexical import LexicalGrader
+from rbr_service.scorer import Sample
 from rbr_service.server import Server, serve
 from rbr_service.state import State
 from tests.conftest import MakeState
@@ -26,6 +28,7 @@ REQUEST = (
     b"POST /score HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
+LIVE = b"GET /v1/live HTTP/1.1\r\nHost: test\r\n\r\n"
 READY = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n"
 
 Run = Callable[[Callable[["Served"], Coroutine[None, None, None]]], None]
@@ -42,6 +45,7 @@ class Served:
 
     def __init__(self, server: Server, task: asyncio.Task[None], port: int) -> None:
         self.task = task
+        self.address = ("127.0.0.1", port)
         self._server, self._port = server, port
 
     @contextlib.asynccontextmanager
@@ -54,6 +58,10 @@ class Served:
             yield Client(reader, writer)
         finally:
             writer.close()
+
+    def stuck(self) -> bool:
+        """Whether a connection waits for its reader."""
+        return any(connection.flow.write_paused for connection in self._server.server_state.connections)  # type: ignore[union-attr]
 
     def knock(self) -> socket.socket:
         """A connection that the kernel has taken and the server not yet."""
@@ -104,9 +112,11 @@ def run(make_state: MakeState, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @contextlib.asynccontextmanager
-async def served(state: State) -> AsyncIterator[Served]:
-    """A server that has started."""
+async def served(state: State, send_buffer: int | None = None) -> AsyncIterator[Served]:
+    """A server that has started; `send_buffer` in bytes, of each connection."""
     with socket.socket() as listener:
+        if send_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listener.bind(("127.0.0.1", 0))
         server = Server(create_app(state), state.settings, state)
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -179,6 +189,25 @@ def test_a_silent_connection_is_closed_after_a_while(run: Run, monkeypatch: pyte
             assert await client.read() == b""
 
     run(scenario)
+
+
+def test_a_live_stream_whose_reader_stopped_reading_is_cut_off(make_state: MakeState) -> None:
+    async def scenario() -> None:
+        state = make_state(FixedGrader())
+        samples = [Sample(Conversation((), f"No {i}."), "comply") for i in range(2000)]
+        state.recent.put(samples, await state.scorer.score(samples), state.scorer)
+        async with served(state, send_buffer=4096) as running:
+            with socket.socket() as reader:
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(reader, running.address)
+                await asyncio.get_running_loop().sock_sendall(reader, LIVE)
+                await until(running.stuck)
+                await running.stop()
+                await running.task
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_new_connections_are_refused_without_harm_to_those_that_are_there() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from rbr_service.conversation import Message
-from rbr_service.templates import messages
+from rbr_service.templates import messages, transcript
 
 HEAD, END = "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"
 ASKED, ANSWERED, AGAIN = Message("user", "Hi\n\nyou"), Message("assistant", "Yes?"), Message("user", "Bye")
@@ -78,3 +78,49 @@ def test_thousands_of_turns_cost_linear_time(family: str) -> None:
     begin = time.process_time()
     assert len(messages(start + turn * 10_000 + end)) >= 20_000
     assert time.process_time() - begin < 2
+
+
+ANSWER_ENDS = {"chatml": "<|im_end|>", "llama3": END, "gemma": "<end_of_turn>", "mistral": "</s>"}
+
+
+@pytest.mark.parametrize("family", READ)
+@pytest.mark.parametrize(
+    "answer", ["Farewell.", " Fare\n\nwell. ", "", "<think>\nHm.</think> Farewell.", "a<|x|>b"]
+)
+def test_a_transcript_is_a_prompt_and_what_follows_it(family: str, answer: str) -> None:
+    prompt = READ[family]
+    assert transcript(prompt + answer) == ((ASKED, ANSWERED, AGAIN), answer)
+    for end in (ANSWER_ENDS[family], f"{ANSWER_ENDS[family]}\n", f"{ANSWER_ENDS[family]}\n<|endoftext|>"):
+        assert transcript(prompt + answer + end) == ((ASKED, ANSWERED, AGAIN), answer + end)
+
+
+@pytest.mark.parametrize("family", READ)
+def test_an_end_in_mid_answer_ends_nothing(family: str) -> None:
+    answer = f"Fare{ANSWER_ENDS[family]}well."
+    assert transcript(READ[family] + answer) == ((ASKED, ANSWERED, AGAIN), answer)
+
+
+def test_an_answer_to_nothing_is_a_transcript() -> None:
+    assert transcript("<|im_start|>assistant\nHello<|im_end|>") == ((), "Hello<|im_end|>")
+
+
+NO_TRANSCRIPT = {
+    "nothing": "",
+    "plain": "User: Hi\nAssistant: Yes?",
+    "the user spoke last": "<|im_start|>user\nHi<|im_end|>\n",
+    "the user speaks": "<|im_start|>user\nHi",
+    "the user spoke again": READ["chatml"] + "Yes<|im_end|>\n<|im_start|>user\nBut<|im_end|>\n",
+    "the user speaks again": READ["chatml"] + "Yes<|im_end|>\n<|im_start|>user\nBut",
+    "the user speaks after a blank line": READ["chatml"] + "Yes<|im_end|>\n\n<|im_start|>user\nBut",
+    "text ahead": "Hello " + READ["chatml"] + "Yes",
+    "an unknown role": "<|im_start|>judge\nHi<|im_end|>\n<|im_start|>assistant\nYes",
+    "a turn without end": "<|im_start|>user\nHi<|im_start|>assistant\nYes",
+    "Mistral's question left open": "<s>[INST] Hi",
+    "Mistral's next question left open": "<s>[INST] Hi [/INST] Yes</s>[INST] But",
+    "Mistral's next question left open after silence": "<s>[INST] Hi [/INST]</s>[INST] But",
+}
+
+
+@pytest.mark.parametrize("text", NO_TRANSCRIPT.values(), ids=NO_TRANSCRIPT)
+def test_anything_else_is_no_transcript(text: str) -> None:
+    assert transcript(text) is None

@@ -28,7 +28,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     \b
     Endpoints: / (the page, for a browser), /score and /get_reward (OpenRLHF), /slime,
                /v1/score, /v1/explain, /v1/read, /v1/policy, /v1/policy/reload,
-               /v1/session, /healthz, /readyz, /metrics, /docs
+               /v1/live, /v1/session, /healthz, /readyz, /metrics, /docs
     """  # noqa: D301 - click's mark: keep these lines as they are
     settings = read(config, flags)
     metrics = Metrics()

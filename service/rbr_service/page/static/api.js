@@ -14,6 +14,8 @@ export const get = (path) => asked(path, {});
 
 export const post = (path, body) => asked(path, sent(body));
 
+export const remove = (path) => asked(path, { method: "DELETE" });
+
 const sent = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 // Where a key is needed and none is known, it is asked for, and the request sent again.
@@ -27,13 +29,19 @@ async function asked(path, request) {
   }
 }
 
-async function once(path, request) {
-  let response;
+// /readyz, whose body says the same whether its status is 200 or 503.
+export const readiness = async () => (await fetched("readyz", {})).json();
+
+async function fetched(path, request) {
   try {
-    response = await fetch(path, { credentials: "same-origin", cache: "no-store", ...request });
+    return await fetch(path, { credentials: "same-origin", cache: "no-store", ...request });
   } catch {
     throw new ServiceError(0, "unreachable", "The service does not answer: is it running?");
   }
+}
+
+async function once(path, request) {
+  const response = await fetched(path, request);
   const text = await response.text();
   if (response.ok) return text ? JSON.parse(text) : null;
   throw refusal(response.status, text);

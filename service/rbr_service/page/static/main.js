@@ -1,6 +1,6 @@
 // The page: which view the address names, and what the service serves.
 
-import { get } from "./api.js";
+import { get, readiness, remove } from "./api.js";
 import { h } from "./dom.js";
 import { short } from "./format.js";
 import { place } from "./link.js";
@@ -15,23 +15,28 @@ const root = document.getElementById("view");
 let leave = null;
 let shown = 0;
 
-// What the views are told: the policy in force (/v1/policy), and /readyz.
+// What the views are told: the policy in force (/v1/policy), /readyz, and whether the service asks for a key.
 async function serving() {
   const policy = await get("v1/policy");
-  const ready = await get("readyz").catch((error) => ({ status: "not_ready", reason: error.message }));
-  footer(policy, ready);
-  return { policy, ready };
+  const ready = await readiness();
+  const { key_needed: key } = await get("v1/session");
+  document.getElementById("serving").replaceChildren(...footer(policy, ready, key));
+  return { policy, ready, key };
 }
 
-function footer(policy, ready) {
-  const parts = [
+const footer = (policy, ready, key) =>
+  [
     h("p", h("b", policy.policy), ` · reward version ${short(policy.reward_version)} · grader ${ready.grader ?? "unknown"} · `,
       h("a", { href: "docs" }, "API")),
+    key && h("p", h("button", { type: "button", onclick: signOut }, "Sign out")),
     ready.status !== "ready" && h("p", { class: "error", role: "status" }, `Not able to score now: ${ready.reason}`),
     ready.grader_note && h("p", { class: "muted" }, `About the grader: ${ready.grader_note}`),
     policy.accepted_mismatches.map((one) => h("p", { class: "warning" }, `Accepted for a trial: ${one}`)),
-  ];
-  document.getElementById("serving").replaceChildren(...parts.flat().filter(Boolean));
+  ].flat().filter(Boolean);
+
+async function signOut() {
+  await remove("v1/session");
+  location.reload();
 }
 
 async function show() {

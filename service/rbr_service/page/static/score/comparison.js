@@ -4,7 +4,7 @@ import { figure } from "../chart.js";
 import { data, h, table } from "../dom.js";
 import { fixed, signed } from "../format.js";
 import { flips, mostProbable } from "./explanation.js";
-import { asked, probable } from "./propositions.js";
+import { asked, probable, turned } from "./propositions.js";
 import { bar, drawn, folded, largest, listed, note, steps, term } from "./terms.js";
 
 const DIFFERS = 0.05; // P(yes) of two completions that are told as different
@@ -14,14 +14,15 @@ export function comparison(first, second, policy) {
   const change = second.reward - first.reward;
   const terms = largest(differences(first, second));
   const seen = seenDifferently(first, second);
+  const less = change < 0 ? { result: second, title: "B" } : { result: first, title: "A" };
   return h(
     "section",
     { class: "panel", "aria-label": "A and B compared" },
     h("h2", verdict(change, first, second)),
     terms.length > 0 && h("p", `From A to B: ${listed(terms.slice(0, 3))}.`),
-    reason(seen, first, second),
+    reason(seen, less, first, second),
     bridge(first, second, terms),
-    seen.length > 0 ? differing(seen, policy) : note("The grader's answers are nearly the same."),
+    seen.length > 0 ? differing(seen, less, policy) : note("The grader's answers are nearly the same."),
   );
 }
 
@@ -48,15 +49,14 @@ function seenDifferently(first, second) {
 }
 
 // The one different answer that, turned around in the completion that earns less, would lift it most.
-function reason(seen, first, second) {
-  const [less, called] = second.reward < first.reward ? [second, "B"] : [first, "A"];
+function reason(seen, { result, title }, first, second) {
   const names = new Set(seen.map(({ proposition }) => proposition));
-  const [lift] = flips(less).filter(({ proposition, change }) => names.has(proposition) && change > 0);
+  const [lift] = flips(result).filter(({ proposition, change }) => names.has(proposition) && change > 0);
   if (!lift) return null;
   const { proposition, p, reward, best_class } = lift;
-  const was = mostProbable(less)[0];
+  const was = mostProbable(result)[0];
   return h("p", { class: "reason" }, "The answer that matters most: ", h("b", proposition), ` is ${fixed(first.propositions[proposition].p)} in A and `,
-    `${fixed(second.propositions[proposition].p)} in B. Were it ${p ? "yes" : "no"}, ${called} would earn ${fixed(reward)} instead of ${fixed(less.reward)}`,
+    `${fixed(second.propositions[proposition].p)} in B. Were it ${p ? "yes" : "no"}, ${title} would earn ${fixed(reward)} instead of ${fixed(result.reward)}`,
     best_class === was ? "." : `, as ${best_class} instead of ${was}.`);
 }
 
@@ -73,13 +73,14 @@ function bridge(first, second, terms) {
   });
 }
 
-function differing(seen, policy) {
+function differing(seen, { result, title }, policy) {
   return table(
     "What the grader saw differently",
     [
       { title: "Proposition", head: true, cell: ({ proposition }) => asked(proposition, policy) },
       { title: "P(yes) in A", number: true, cell: ({ a }) => probable(a) },
       { title: "P(yes) in B", number: true, cell: ({ b }) => probable(b) },
+      { title: `Were it the other way in ${title}`, cell: ({ proposition }) => turned(result, proposition) },
     ],
     seen,
     { class: "cards" },

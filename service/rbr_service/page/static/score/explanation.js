@@ -24,7 +24,7 @@ function summary(result, policy) {
   const best = mostProbable(result);
   return [
     h("p", { class: "total" }, data(result.reward, fixed(result.reward)), " ", h("span", "total reward")),
-    best && h("p", "Most probable class: ", h("b", best[0]), ` (${percent(best[1])}). ${found(result)}`),
+    best && h("p", "Most probable class: ", h("b", best[0]), ` (${percent(best[1])}), by `, rules(result.response_type), `. ${found(result)}`),
     !best && h("p", found(result)),
     note("Base reward ", data(result.base_reward, fixed(result.base_reward)), " + RBR reward ", data(result.rbr_reward, fixed(result.rbr_reward)),
       range && `, which can reach from ${fixed(range.low)} to ${fixed(range.high)}`,
@@ -33,6 +33,8 @@ function summary(result, policy) {
       `The grader's context had no room for ${count(result.cuts.messages)} messages (${count(result.cuts.tokens)} tokens) of the conversation.`),
   ];
 }
+
+const rules = (kind) => h("a", { href: `#policy?${new URLSearchParams({ type: kind, at: "types" })}` }, "its rules");
 
 export const mostProbable = ({ class_probabilities: found }) =>
   Object.entries(found).reduce((best, one) => (best && best[1] >= one[1] ? best : one), null);

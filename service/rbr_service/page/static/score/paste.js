@@ -51,7 +51,7 @@ export function paste(fill, compare) {
         h("p", excerpt(completion.content, 120)),
         h("button", { type: "button", onclick: () => take(fill, content) }, `Sample ${i + 1} as A`),
         " ",
-        h("button", { type: "button", onclick: () => compare(completion) }, "Its completion as B"),
+        h("button", { type: "button", onclick: () => take(compare, completion) }, "Its completion as B"),
       );
     });
     const more = samples.length > MOST && `, the first ${MOST} of them here`;

@@ -52,7 +52,8 @@ const weight = (value) => (value === undefined ? "rules only" : data(value, fixe
 
 const term = (value) => data(value, signed(value));
 
-function turned({ flips: found, reward: total }, proposition) {
+// What a result would be with the other answer about a proposition.
+export function turned({ flips: found, reward: total }, proposition) {
   const { p, reward, best_class } = found[proposition];
   return [`${p ? "yes" : "no"}: `, data(reward, fixed(reward)), ` (${signed(reward - total)}), ${best_class}`];
 }

@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { h } from "../dom.js";
-import { short } from "../format.js";
+import { fixed, short } from "../format.js";
 import { place, unpack } from "../link.js";
 import { checked, NAMES, request } from "./case.js";
 import { comparison } from "./comparison.js";
@@ -16,7 +16,8 @@ export async function show(root, service) {
   const answerArea = h("div", { class: "answer", role: "region", "aria-label": "Reward" });
   const form = editor(service, score);
   const notice = h("div", { role: "status" });
-  root.append(h("h1", { tabindex: -1 }, "What does a completion earn, and why?"), notice, h("div", { class: "columns" }, form.element, answerArea));
+  const aloud = h("p", { role: "status", class: "aloud" }); // for those who do not see the picture appear
+  root.append(h("h1", { tabindex: -1 }, "What does a completion earn, and why?"), notice, aloud, h("div", { class: "columns" }, form.element, answerArea));
   let turn = 0;
 
   async function score() {
@@ -29,6 +30,7 @@ export async function show(root, service) {
       if (answer.reward_version !== service.policy.reward_version) service.policy = await get("v1/policy");
       const url = await link(content, answer.reward_version);
       if (mine !== turn) return;
+      aloud.textContent = `Scored: ${answer.results.map(({ reward }) => fixed(reward)).join(" and ")}.`;
       answerArea.replaceChildren(share({ url, body, answer, key: service.key }), ...picture(answer, service.policy));
     } catch (error) {
       if (mine !== turn) return;
