@@ -4,7 +4,8 @@ import { get } from "../api.js";
 import { h, unique } from "../dom.js";
 import { difference } from "./difference.js";
 
-// `chosen`: {old, new} of a link, empty for the policy in force and its file; `onChoice` gets such.
+// {element, compared}, the latter a promise of the first comparison's end. `chosen`: {old, new} of a link, empty for
+// the policy in force and its file; `onChoice` gets such.
 export async function diff(chosen, onChoice) {
   const { in_force: served, policies } = await get("v1/policies");
   const inForce = h("option", { value: "" }, `${served}, in force as it is served`);
@@ -51,8 +52,7 @@ export async function diff(chosen, onChoice) {
     status,
     result,
   );
-  compare();
-  return element;
+  return { element, compared: compare() };
 }
 
 const options = (names) => names.map((one) => h("option", { value: one }, `${one}, on disk`));

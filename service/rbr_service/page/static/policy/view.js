@@ -17,7 +17,7 @@ export async function show(root, { policy, ready }) {
     Object.assign(chosen, changes);
     remember("policy", Object.fromEntries(Object.entries(chosen).filter(([, value]) => value)));
   };
-  const compared = await diff(chosen, choose);
+  const { element, compared } = await diff(chosen, choose);
   root.append(
     heading(policy, ready),
     contents((part) => {
@@ -27,9 +27,10 @@ export async function show(root, { policy, ready }) {
     types(policy, chosen.type, (type) => choose({ type })),
     questions(policy, chosen.q ?? "", (q) => choose({ q })),
     categories(policy),
-    compared,
+    element,
   );
-  if (Object.hasOwn(PARTS, chosen.at ?? "")) go(chosen.at);
+  if (chosen.at === "diff") compared.then(() => go("diff")); // which is short until then
+  else if (Object.hasOwn(PARTS, chosen.at ?? "")) go(chosen.at);
 }
 
 function go(part) {
