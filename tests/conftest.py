@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import settings
 
 from rbr_service.app import create_app
 from rbr_service.build import make_scorer, rules_folder
@@ -17,6 +18,9 @@ from rbr_service.settings import Settings
 from rbr_service.state import State
 
 MakeState = Callable[..., State]
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

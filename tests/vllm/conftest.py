@@ -21,6 +21,7 @@ PROBE = "Grüße,  世界! 🙂\n\n\t12345 <tag> é\n"
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(ENVIRONMENT)
+    os.environ["OMP_NUM_THREADS"] = "1"  # in models as small as these, threads only wait for each other
     # Third parties' own affairs; what the project's code warns of stays an error.
     for ignored in (
         "ignore:.*SwigPy.*:DeprecationWarning",

@@ -303,7 +303,8 @@ def peak_memory(running: Service) -> float:
 def test_a_thousand_requests_in_flight_are_all_answered(
     server: Server, language_model: Path, tmp_path: Path
 ) -> None:
-    command = options(tmp_path, *over_http(server, language_model), "--grader-concurrency", "4")
+    limits = ["--grader-concurrency", "4", "--grader-deadline", f"{START:g}"]
+    command = options(tmp_path, *over_http(server, language_model), *limits)
     with service(SERVE, *command) as running:
         before = peak_memory(running)
 
