@@ -40,8 +40,11 @@ test-ray: .venv-ray/.done build/openrlhf-$(OPENRLHF)/.done  ## replicas on a rea
 test-kubernetes: .venv/.kubernetes  ## the Kubernetes manifests, built and checked against the schemas
 	.venv/bin/python -m pytest tests/kubernetes
 
+# One at a time, also where make runs several targets at once.
+APT = flock /var/cache/apt apt-get
+
 test-browser: .venv/.dev  ## the page and the report in a real browser: Debian's chromium, installed here if you are root
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } \
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && $(APT) update -q && $(APT) install -qy --no-install-recommends chromium; } \
 		|| { echo "chromium is not on the PATH: install Debian's package chromium (sudo apt-get install chromium)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/browser
 
@@ -49,7 +52,7 @@ screenshots: .venv/.dev  ## the README's pictures of the page, taken anew
 	.venv/bin/python -m tests.browser.screenshots docs
 
 test-observability: .venv/.dev  ## alerts and dashboard in a real Prometheus: Debian's package, installed here if you are root
-	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy --no-install-recommends prometheus; } \
+	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && $(APT) update -q && $(APT) install -qy --no-install-recommends prometheus; } \
 		|| { echo "promtool is not on the PATH: install Debian's package prometheus (sudo apt-get install prometheus)" >&2; exit 1; }
 	.venv/bin/python -m pytest tests/observability
 

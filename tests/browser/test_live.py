@@ -219,14 +219,14 @@ def test_nothing_grows_with_the_number_of_scores(open_window: OpenWindow) -> Non
         page = open_live(open_window, running).page
         feed = Feed(running)
         weights = []
-        for count in (300, 1000, 1000, 1000):
+        for count in (300, 1000, 1000):
             feed.shown(page, count)
             weights.append(weight(page))
         nodes, heap = zip(*weights, strict=True)
         # 200 more dots and the baseline's bars; the browser may hold on to what was drawn last, and no more.
         assert max(nodes) < nodes[0] + 1500, nodes
         assert heap[1] < heap[0] + 4e6, heap
-        assert heap[3] < heap[2] + 1.5e6, heap
+        assert heap[2] < heap[1] + 1.5e6, heap
         assert page.evaluate("document.querySelectorAll('*').length") < 2000
         assert page.locator("circle").count() == 500
         assert page.locator(".newest tbody tr").count() == 20

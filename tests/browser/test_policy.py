@@ -305,9 +305,15 @@ def test_markup_in_a_policy_is_text(open_window: OpenWindow, tmp_path: Path) -> 
         assert_sound(opened, address(running, ""))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, DESKTOP])
-@pytest.mark.parametrize(("name", "type_"), [("safety", "soft_refusal_2"), ("assistant_style", "data")])
+@pytest.mark.parametrize(
+    ("name", "type_", "width", "scheme"),
+    [
+        ("safety", "soft_refusal_2", PHONE, "light"),
+        ("safety", "soft_refusal_2", DESKTOP, "dark"),
+        ("assistant_style", "data", PHONE, "dark"),
+        ("assistant_style", "data", DESKTOP, "light"),
+    ],
+)
 def test_the_view_is_sound(
     open_window: OpenWindow, services: dict[str, Service], name: str, type_: str, width: int, scheme: Scheme
 ) -> None:
