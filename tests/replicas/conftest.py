@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,6 +11,7 @@ from tests.contract.openrlhf import OpenRLHF
 from tests.contract.serving import ROOT
 
 KEY = "a-key-of-this-cluster"
+NAME = "rewards-under-test"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,3 +53,20 @@ def cluster() -> Iterator[str]:
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Deploys two replicas of the application, or of another version of it, and waits until they serve."""
+    from ray import serve
+
+    from rbr_service.replicas import application
+
+    monkeypatch.setenv("RBR_API_KEY", KEY)
+
+    def deployed(**arguments: str) -> None:
+        rewards = application(arguments)._bound_deployment
+        serve.run(rewards.options(num_replicas=2, autoscaling_config=None).bind(), name=NAME)
+
+    yield deployed
+    serve.delete(NAME)

@@ -4,28 +4,25 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count, takewhile
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from ray import serve
 
 from rbr_service.build import make_scorer, rules_folder
 from rbr_service.metrics import Metrics
-from rbr_service.replicas import application
 from rbr_service.scorer import Scorer
 from rbr_service.settings import Settings
 from tests.contract.openrlhf import OpenRLHF
 
-from .conftest import KEY
+from .conftest import NAME
 from .rollout import IN_FLIGHT, Rollout, rewards
 
 PATIENCE = 600.0  # seconds; reached only by what hangs
 SAMPLES = 2000
-NAME = "rewards-under-test"
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -51,19 +48,6 @@ def replicas() -> set[int]:
 
 def scorer(settings: Settings) -> Scorer:
     return make_scorer(settings, Metrics())
-
-
-@pytest.fixture
-def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Deploys two replicas of the application, or of another version of it, and waits until they serve."""
-    monkeypatch.setenv("RBR_API_KEY", KEY)
-
-    def deployed(**arguments: str) -> None:
-        rewards = application(arguments)._bound_deployment
-        serve.run(rewards.options(num_replicas=2, autoscaling_config=None).bind(), name=NAME)
-
-    yield deployed
-    serve.delete(NAME)
 
 
 @pytest.fixture

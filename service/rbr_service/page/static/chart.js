@@ -44,12 +44,12 @@ export function classColour(rank, count) {
   return `var(--class-${place})`;
 }
 
-const ROW = 40; // px: a line of text and a bar below it
-const BAR = { insetTop: 22, insetBottom: 5 };
+const ROW = 40; // px: a line of text and a mark below it
+export const BAR = { insetTop: 22, insetBottom: 5 };
 
-// Options for bars that each stand under their own text, so that long names fit a phone.
-// `rows`: [{label, value, from, to, fill}], drawn from `from` to `to` with `value`, a text, at the right.
-export function bars(rows, { domain, ticks = 5, line = null }) {
+// Options for marks that each stand under their own text, so that long names fit a phone.
+// `rows`: [{label, value}], `value` a text for the right edge; `marks(rows)` draws them, by y "key".
+export function list(rows, { domain, tickFormat, ticks = 5, marks }) {
   const keyed = rows.map((row, i) => ({ ...row, key: String(i) }));
   const text = { y: "key", dy: 10 - ROW / 2, fill: "currentColor", stroke: "var(--ground)", strokeWidth: 4 };
   return {
@@ -58,17 +58,25 @@ export function bars(rows, { domain, ticks = 5, line = null }) {
     marginRight: 12,
     marginTop: 0,
     marginBottom: 24,
-    x: { domain, ticks, label: null, tickSize: 3 },
-    y: { domain: keyed.map(({ key }) => key), axis: null, padding: 0 },
+    x: { domain, ticks, tickFormat, label: null, tickSize: 3 },
+    y: { type: "band", domain: keyed.map(({ key }) => key), axis: null, padding: 0 },
     marks: [
       Plot.gridX({ ticks }),
-      line === null ? null : Plot.ruleX([line], { strokeDasharray: "3,3" }),
-      Plot.barX(keyed, { y: "key", x1: "from", x2: "to", fill: "fill", ...BAR }),
-      Plot.tickX(keyed, { y: "key", x: "to", stroke: "fill", strokeWidth: 2, ...BAR }), // where it is too thin
+      ...marks(keyed),
       Plot.text(keyed, { ...text, text: "label", frameAnchor: "left", textAnchor: "start" }),
       Plot.text(keyed, { ...text, text: "value", frameAnchor: "right", textAnchor: "end", fontWeight: "bold" }),
     ],
   };
+}
+
+// A list of bars: `rows` also have {from, to, fill}; a dashed line stands at `line`.
+export function bars(rows, { domain, line = null }) {
+  const marks = (keyed) => [
+    line === null ? null : Plot.ruleX([line], { strokeDasharray: "3,3" }),
+    Plot.barX(keyed, { y: "key", x1: "from", x2: "to", fill: "fill", ...BAR }),
+    Plot.tickX(keyed, { y: "key", x: "to", stroke: "fill", strokeWidth: 2, ...BAR }), // where it is too thin
+  ];
+  return list(rows, { domain, marks });
 }
 
 // A domain that holds the values, with a little room.

@@ -1,6 +1,6 @@
 // The charts of one response type: now against its baseline, by shape and text as well as by colour.
 
-import { around, classColour, figure } from "../chart.js";
+import { around, BAR, classColour, figure, list } from "../chart.js";
 import { data, h, name, table } from "../dom.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { DRIFT, drifts } from "./signs.js";
@@ -47,20 +47,11 @@ export function pictures() {
 
 // Two bars a row under its text: now solid, the baseline an outline.
 function paired(rows, { top, format }) {
-  const keyed = rows.map((row, i) => ({ ...row, key: String(i) }));
-  const text = { y: "key", dy: -12, fill: "currentColor", stroke: "var(--ground)", strokeWidth: 4 };
-  return {
-    height: rows.length * 40 + 24, marginLeft: 12, marginRight: 12, marginTop: 0, marginBottom: 24,
-    x: { domain: [0, top], label: null, ticks: 5, tickSize: 3, tickFormat: format },
-    y: { domain: keyed.map(({ key }) => key), axis: null, padding: 0 },
-    marks: [
-      Plot.gridX({ ticks: 5 }),
-      Plot.barX(keyed, { y: "key", x: "now", fill: "fill", insetTop: 22, insetBottom: 5 }),
-      Plot.barX(keyed.filter(({ before }) => before !== null), { y: "key", x: "before", insetTop: 20, insetBottom: 3, ...OUTLINE }),
-      Plot.text(keyed, { ...text, text: "label", frameAnchor: "left", textAnchor: "start" }),
-      Plot.text(keyed, { ...text, text: "value", frameAnchor: "right", textAnchor: "end", fontWeight: "bold" }),
-    ],
-  };
+  const marks = (keyed) => [
+    Plot.barX(keyed, { y: "key", x: "now", fill: "fill", ...BAR }),
+    Plot.barX(keyed.filter(({ before }) => before !== null), { y: "key", x: "before", insetTop: 20, insetBottom: 3, ...OUTLINE }),
+  ];
+  return list(rows, { domain: [0, top], tickFormat: format, marks });
 }
 
 function classes({ now, baseline }, kind) {

@@ -1,6 +1,6 @@
 // A response type's weights: what each feature adds to the reward, and how sure the fit was of it.
 
-import { around, figure } from "../chart.js";
+import { around, figure, list } from "../chart.js";
 import { data, h, table } from "../dom.js";
 import { fixed } from "../format.js";
 import { term } from "../score/terms.js";
@@ -36,31 +36,22 @@ function features(type, policy) {
 
 const said = ({ feature, weight }) => `${term(feature)} ${fixed(weight)}`;
 
-const ROW = 40; // px: a line of text, and the weight below it
-
 function drawn(found) {
-  const rows = found.map((one, i) => ({ ...one, key: String(i), low: one.interval?.low ?? one.weight, high: one.interval?.high ?? one.weight }));
-  const ends = rows.flatMap(({ weight, low, high }) => [weight, low, high]);
+  const rows = found.map(({ feature, weight, interval, trait }) => ({
+    label: `${term(feature)}${trait ? `  (${trait})` : ""}`,
+    value: fixed(weight),
+    weight,
+    low: interval?.low ?? weight,
+    high: interval?.high ?? weight,
+  }));
   const colour = ({ weight }) => (weight > 0 ? "var(--gain)" : weight < 0 ? "var(--loss)" : "var(--total)");
   const below = { y: "key", dy: 8 };
-  const text = { y: "key", dy: -8, fill: "currentColor", stroke: "var(--ground)", strokeWidth: 4 };
-  return {
-    height: rows.length * ROW + 24,
-    marginLeft: 12,
-    marginRight: 12,
-    marginTop: 0,
-    marginBottom: 24,
-    x: { domain: around([0, ...ends]), ticks: 5, label: null, tickSize: 3 },
-    y: { type: "band", domain: rows.map(({ key }) => key), axis: null, padding: 0 },
-    marks: [
-      Plot.gridX({ ticks: 5 }),
-      Plot.ruleX([0], { stroke: "var(--muted)" }),
-      Plot.ruleY(rows, { ...below, x1: "low", x2: "high", stroke: colour, strokeWidth: 3, strokeOpacity: 0.55 }),
-      Plot.dot(rows, { ...below, x: "weight", fill: colour, r: 5 }),
-      Plot.text(rows, { ...text, text: ({ feature, trait }) => `${term(feature)}${trait ? `  (${trait})` : ""}`, frameAnchor: "left", textAnchor: "start" }),
-      Plot.text(rows, { ...text, text: ({ weight }) => fixed(weight), frameAnchor: "right", textAnchor: "end", fontWeight: "bold" }),
-    ],
-  };
+  const marks = (keyed) => [
+    Plot.ruleX([0], { stroke: "var(--muted)" }),
+    Plot.ruleY(keyed, { ...below, x1: "low", x2: "high", stroke: colour, strokeWidth: 3, strokeOpacity: 0.55 }),
+    Plot.dot(keyed, { ...below, x: "weight", fill: colour, r: 5 }),
+  ];
+  return list(rows, { domain: around([0, ...rows.flatMap(({ weight, low, high }) => [weight, low, high])]), marks });
 }
 
 function numbers(type, found, told) {
