@@ -194,6 +194,21 @@ def test_curl_and_json_ask_for_the_same(open_window: OpenWindow, served: Service
     assert [one["reward"] for one in posted(served, "/v1/score", body)["results"]] == rewards
 
 
+def test_text_is_offered_by_hand_where_there_is_no_clipboard(
+    open_window: OpenWindow, served: Service
+) -> None:
+    opened = open_window(address(served))
+    page = opened.page
+    score(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy as curl").click()
+    offered = page.get_by_role("dialog").get_by_role("textbox")
+    expect(offered).to_have_value(re.compile("^curl -s 'http://127.0.0.1:"))
+    assert_sound(opened, address(served))
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_completion_is_inert(open_window: OpenWindow, served: Service, kind: str) -> None:
     opened = open_window(address(served))

@@ -55,7 +55,7 @@ function byHand(text) {
     "dialog",
     { "aria-labelledby": "by-hand-title", onclose: () => box.remove() },
     h("h2", { id: "by-hand-title" }, "Copy by hand"),
-    h("label", { for: "by-hand" }, "The browser lets this page not write to the clipboard. Press Ctrl+C:"),
+    h("label", { for: "by-hand" }, "The browser does not let this page write to the clipboard. Press Ctrl+C:"),
     area,
     h("form", { method: "dialog", class: "row" }, h("button", "Close")),
   );
