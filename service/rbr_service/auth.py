@@ -50,6 +50,8 @@ def key_check(api_key: SecretStr | None, name: str = "API key") -> Check:
     """
 
     async def check(request: Request) -> None:
+        if api_key is None:
+            return
         offered = _offered(request.headers.get("authorization", ""), request.headers.get("x-api-key"))
         if not is_key(api_key, *offered):
             raise UnauthorizedError(

@@ -34,11 +34,7 @@ def address(running: Service, place: str = "") -> str:
 
 def endpoint(running: Service, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results of /v1/score."""
-    return posted(running, "/v1/score", {"samples": samples})["results"]  # type: ignore[no-any-return]
-
-
-def posted(running: Service, path: str, body: Any) -> dict[str, Any]:
-    return json.loads(running.post(path, body))  # type: ignore[no-any-return]
+    return running.answer("/v1/score", {"samples": samples})["results"]  # type: ignore[no-any-return]
 
 
 def sample(completion: str, **fields: Any) -> dict[str, Any]:
@@ -144,7 +140,7 @@ def test_turned_answer_is_what_the_service_would_have_said(open_window: OpenWind
     page = open_window(address(served)).page
     write(page, PLAIN)
     score(page)
-    [explained] = posted(served, "/v1/explain", {"samples": [sample(PLAIN, response_type="hard_refusal")]})[
+    [explained] = served.answer("/v1/explain", {"samples": [sample(PLAIN, response_type="hard_refusal")]})[
         "results"
     ]
     for row in page.locator(".propositions tbody tr").all():
@@ -191,7 +187,7 @@ def test_curl_and_json_ask_for_the_same(open_window: OpenWindow, served: Service
     page.reload()
     expect(page.get_by_role("button", name="Copy as JSON")).to_be_visible()
     body = json.loads(copied(page, "Copy as JSON"))
-    assert [one["reward"] for one in posted(served, "/v1/score", body)["results"]] == rewards
+    assert [one["reward"] for one in served.answer("/v1/score", body)["results"]] == rewards
 
 
 def test_text_is_offered_by_hand_where_there_is_no_clipboard(

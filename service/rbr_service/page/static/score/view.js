@@ -16,7 +16,7 @@ export async function show(root, service) {
   const answerArea = h("div", { class: "answer", role: "region", "aria-label": "Reward" });
   const form = editor(service, score);
   const notice = h("div", { role: "status" });
-  const aloud = h("p", { role: "status", class: "aloud" }); // for those who do not see the picture appear
+  const aloud = h("p", { role: "status", class: "unseen" }); // for those who do not see the picture appear
   root.append(h("h1", { tabindex: -1 }, "What does a completion earn, and why?"), notice, aloud, h("div", { class: "columns" }, form.element, answerArea));
   let turn = 0;
 
